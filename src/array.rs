@@ -1,0 +1,388 @@
+//! The guard: owns the memory an array lies in, and is that array for ndarray.
+//!
+//! # Safety
+//! A guard holds a view with the lifetime `'static` over memory that it owns. What keeps that sound:
+//! 1. The memory outlives the view: both are private fields of one value, nothing copies the view out of it, and all
+//!    that is handed out borrows the guard.
+//! 2. The memory is as long as the layout says, and aligned for `A`: `new` checks both.
+//! 3. Every byte pattern is an `A`: `A: AnyBitPattern`, and the memory is initialised (`mapping`, demand 3).
+//! 4. Nobody writes while a shared view lives, and nobody else looks while a unique one does: within the crate by the
+//!    borrow of the guard, outside of it by the promise at the door, or because nobody else can reach the memory.
+//! 5. Unique views are made in writable modes only, whose memory is writable (`mapping`, demand 1), from the mapping's
+//!    own pointer, never from a shared reference.
+#![allow(unsafe_code)]
+
+mod traits;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Index, IndexMut, Range};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytemuck::AnyBitPattern;
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
+
+use crate::access::{Access, Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Writable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::Backing;
+use crate::layout::Layout;
+use crate::mapping::{Advice, Mapping};
+
+/// An array in a file, read-only. NumPy's mode `'r'`.
+pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
+
+/// An array in a file, for reading and writing. NumPy's modes `'r+'` and `'w+'`.
+pub type MmapArrayMut<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadWrite>;
+
+/// An array in a file, written to in memory only. NumPy's mode `'c'`.
+///
+/// Pages that were not written to yet still show what others do to the file: it is no snapshot. For one, use
+/// [`load`](MmapArrayBase::load).
+pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
+
+/// An array that lies in a file: the owner of the mapping, and an ndarray array by [`Deref`].
+///
+/// Use it through its aliases [`MmapArray`], [`MmapArrayMut`] and [`MmapArrayCow`]. All that is borrowed from it ends
+/// with it; arithmetic gives plain owned arrays.
+///
+/// Dropping it releases the mapping, the file and its lock. What was stored is then visible to everybody and survives
+/// the end of the process; to survive a power cut it takes [`flush`](Self::flush).
+///
+/// # Example: views cannot outlive the array
+/// ```compile_fail,E0505
+/// # use ndarray_mmap::MmapArray;
+/// # fn f(array: MmapArray<f64>) {
+/// let view = array.view();
+/// drop(array);
+/// println!("{}", view.sum());
+/// # }
+/// ```
+/// ```compile_fail,E0505
+/// # use ndarray_mmap::MmapArray;
+/// # fn f(array: MmapArray<f64>) {
+/// let row = array.index_axis(ndarray::Axis(0), 0);
+/// array.close().unwrap();
+/// println!("{}", row.sum());
+/// # }
+/// ```
+/// ```compile_fail,E0716
+/// # use ndarray_mmap::MmapArray;
+/// # fn f() -> ndarray_mmap::Result<()> {
+/// let view = MmapArray::<f64>::load("x.bin")?.view();
+/// println!("{}", view.sum());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Example: what a mode cannot do does not compile
+/// ```compile_fail,E0596
+/// # fn f(mut array: ndarray_mmap::MmapArray<f64>) {
+/// array.fill(1.0);
+/// # }
+/// ```
+/// ```compile_fail,E0599
+/// # fn f(array: ndarray_mmap::MmapArrayCow<f64>) {
+/// array.flush();
+/// # }
+/// ```
+/// Nor do elements that not every file could hold, or that have nothing to hold:
+/// ```compile_fail
+/// let a = ndarray_mmap::MmapArray::<bool>::load("flags.bin");
+/// ```
+/// ```compile_fail
+/// let a = ndarray_mmap::MmapArray::<()>::load("nothing.bin");
+/// ```
+pub struct MmapArrayBase<A: 'static, D, M> {
+    /// Invariant: over all of `mapping`, in `layout`.
+    view: ArrayView<'static, A, D>,
+    /// What `DerefMut` hands out, made anew at each call: what is done to its axes does not last.
+    lent: Option<ArrayViewMut<'static, A, D>>,
+    layout: Layout<D>,
+    mapping: Mapping,
+    /// `None` for private memory.
+    backing: Option<Backing>,
+    path: Option<PathBuf>,
+    offset: u64,
+    mode: Mode,
+    /// After a failed flush nobody knows what reached the disk, and no later success can tell.
+    poisoned: AtomicBool,
+    access: PhantomData<fn() -> M>,
+}
+
+/// What an array remembers of how it was opened.
+pub(crate) struct Origin {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) offset: u64,
+    pub(crate) mode: Mode,
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
+    /// Makes memory an array.
+    ///
+    /// For memory that others can reach, the caller stands at an `unsafe` door and hands its promise on.
+    pub(crate) fn new(layout: Layout<D>, mapping: Mapping, backing: Option<Backing>, origin: Origin) -> Result<Self> {
+        let start = mapping.as_ptr().cast::<A>();
+        if mapping.len() != layout.bytes() || !start.is_aligned() {
+            return Err(Error::new(
+                ErrorKind::Misaligned,
+                format!("the mapping at {start:p} ({} bytes) does not fit the array", mapping.len()),
+            ));
+        }
+        // SAFETY: (1) `view` joins `mapping` in one value; (2) checked above, and by `Layout`'s invariant no
+        // offset within it overflows; (3) by the bound on `A`; (4) by the promise.
+        let view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
+        let Origin { path, offset, mode } = origin;
+        let poisoned = AtomicBool::new(false);
+        Ok(Self { view, lent: None, layout, mapping, backing, path, offset, mode, poisoned, access: PhantomData })
+    }
+}
+
+impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
+    /// A view of the whole array.
+    pub fn view(&self) -> ArrayView<'_, A, D> {
+        self.view.view()
+    }
+
+    /// The file's absolute path, symbolic links kept; `None` for an array opened by a file handle, or in a file
+    /// without a name.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Where the array starts in its file, in bytes. For a [`load`](Self::load)ed array, where it was read from.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How the array was opened.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The same array with a fixed number of dimensions, or with a dynamic one (`IxDyn`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] if `D2` has another number of dimensions than the array.
+    ///
+    /// ```
+    /// use ndarray::Ix2;
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let a = MmapArrayMut::<f64>::scratch(vec![3, 4])?;
+    /// let a = a.into_dimensionality::<Ix2>()?;
+    /// assert_eq!(a.dim(), (3, 4));
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn into_dimensionality<D2: Dimension>(self) -> Result<MmapArrayBase<A, D2, M>> {
+        let error_path = self.path.clone();
+        let named = |e: Error| match &error_path {
+            Some(path) => e.with_path(path),
+            None => e,
+        };
+        let layout = self.layout.into_dimensionality::<D2>().map_err(named)?;
+        let view = self
+            .view
+            .into_dimensionality::<D2>()
+            .map_err(|e| named(Error::new(ErrorKind::ShapeMismatch, e.to_string())))?;
+        Ok(MmapArrayBase {
+            view,
+            lent: None,
+            layout,
+            mapping: self.mapping,
+            backing: self.backing,
+            path: self.path,
+            offset: self.offset,
+            mode: self.mode,
+            poisoned: self.poisoned,
+            access: PhantomData,
+        })
+    }
+
+    /// Tells the system how the array will be read. A hint, in force until the next: it changes speed, never results.
+    /// Does nothing outside unix.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the system refuses it.
+    pub fn advise(&self, advice: Advice) -> Result<()> {
+        self.mapping.advise(advice).map_err(|e| self.named(e))
+    }
+
+    /// Lets go of the memory this process holds of the array; the next access brings it back from the file (mostly
+    /// from the system's cache of it). Nothing that was stored is lost.
+    ///
+    /// Does nothing where it would lose something: for copy-on-write and [`load`](Self::load)ed arrays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the system refuses it.
+    pub fn evict(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.mapping.evict(0..self.mapping.len()).map_err(|e| self.named(e))
+    }
+
+    /// The fraction of the array's pages that are in memory, in this process or in the system's cache: 0 to 1, and 1
+    /// for an array without elements.
+    ///
+    /// Linux tells it only of files that the caller owns or may write, and says 1 of others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] outside Linux, Android, macOS and FreeBSD.
+    pub fn residency(&self) -> Result<f64> {
+        self.mapping.residency().map_err(|e| self.named(e))
+    }
+
+    /// Releases the mapping, the lock and the file now. Does not wait for the disk: that is
+    /// [`flush`](MmapArrayBase::flush).
+    ///
+    /// A lock asked for with [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and stays with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Poisoned`] if an earlier flush failed. The array is released all the same.
+    pub fn close(self) -> Result<()> {
+        self.check_poison()
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Relaxed) {
+            return Err(self.named(Error::new(
+                ErrorKind::Poisoned,
+                "an earlier flush of this array failed, so it is unknown what is on the disk",
+            )));
+        }
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match &self.path {
+            Some(path) => error.with_path(path),
+            None => error,
+        }
+    }
+}
+
+impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
+    /// A view of the whole array, for writing.
+    pub fn view_mut(&mut self) -> ArrayViewMut<'_, A, D> {
+        let start = self.mapping.as_ptr().cast::<A>();
+        // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
+        // layout and memory; (4) `&mut self`: no other view is in use as long as this one; (5) `M: Writable`.
+        unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) }
+    }
+}
+
+impl<A, D: Dimension> MmapArrayBase<A, D, ReadWrite> {
+    /// Waits until every element, and the file's length, is on the disk; for a file that this array created, its name
+    /// too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been cut since it was
+    /// opened. From then on it is unknown what reached the disk, and every later flush is [`ErrorKind::Poisoned`].
+    pub fn flush(&self) -> Result<()> {
+        self.flush_bytes(0..self.mapping.len())
+    }
+
+    /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) has less to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Poisoned`].
+    pub fn flush_async(&self) -> Result<()> {
+        self.check_poison()?;
+        let Some(backing) = &self.backing else { return Ok(()) };
+        self.mapping.flush_async(0..self.mapping.len(), backing, self.offset).map_err(|e| self.named(e))
+    }
+
+    /// Like [`flush`](Self::flush) for some rows: indices on the outermost axis in memory, which is the first in C
+    /// order and the last in Fortran order. Touches only the pages they lie in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for rows the array does not have, and those of [`flush`](Self::flush).
+    pub fn flush_rows(&self, rows: Range<usize>) -> Result<()> {
+        let bytes = self.layout.row_bytes(rows).map_err(|e| self.named(e))?;
+        self.flush_bytes(bytes)
+    }
+
+    fn flush_bytes(&self, bytes: Range<usize>) -> Result<()> {
+        self.check_poison()?;
+        let Some(backing) = &self.backing else { return Ok(()) };
+        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata()).and_then(|()| {
+            // Pages past the end of a file are flushed to nowhere, and the system calls it success.
+            let end = self.offset + self.mapping.len() as u64;
+            match backing.current_len()? {
+                len if len < end => Err(Error::new(
+                    ErrorKind::Truncated,
+                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
+                )),
+                _ => Ok(()),
+            }
+        });
+        flushed.map_err(|e| {
+            self.poisoned.store(true, Ordering::Relaxed);
+            self.named(e)
+        })
+    }
+}
+
+impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
+    type Target = ArrayRef<A, D>;
+
+    fn deref(&self) -> &ArrayRef<A, D> {
+        &self.view
+    }
+}
+
+/// What is done to the axes of the reference (`swap_axes`, `invert_axis`) ends with it: the array itself keeps its
+/// shape.
+impl<A, D: Dimension, M: Writable> DerefMut for MmapArrayBase<A, D, M> {
+    fn deref_mut(&mut self) -> &mut ArrayRef<A, D> {
+        let start = self.mapping.as_ptr().cast::<A>();
+        // SAFETY: (1) it goes into `lent`, beside the mapping, and what is returned borrows `self`; (2..5) as in
+        // `view_mut`.
+        let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
+        self.lent.insert(view)
+    }
+}
+
+/// # Panics
+/// If the index is out of bounds, as ndarray's. `get` does not.
+impl<A, D: Dimension, M, I: NdIndex<D>> Index<I> for MmapArrayBase<A, D, M> {
+    type Output = A;
+
+    #[track_caller]
+    fn index(&self, index: I) -> &A {
+        &self.view[index]
+    }
+}
+
+/// # Panics
+/// If the index is out of bounds, as ndarray's. `get_mut` does not.
+impl<A, D: Dimension, M: Writable, I: NdIndex<D>> IndexMut<I> for MmapArrayBase<A, D, M> {
+    #[track_caller]
+    fn index_mut(&mut self, index: I) -> &mut A {
+        let Some(element) = self.view.get_ptr(index) else {
+            panic!("index is out of bounds for an array of shape {:?}", self.view.shape());
+        };
+        // SAFETY: (2) `get_ptr` checked the index and computed the address from the view's own pointer, which is the
+        // mapping's, (5) not from a reference; (3, 4) as in `view_mut`.
+        unsafe { &mut *element.cast_mut() }
+    }
+}
+
+/// Shape, path and mode; never the contents, which may be larger than memory.
+impl<A, D: Dimension, M: Access> fmt::Debug for MmapArrayBase<A, D, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MmapArray")
+            .field("shape", &self.view.shape())
+            .field("path", &self.path)
+            .field("mode", &self.mode)
+            .finish()
+    }
+}
+
+/// The contents, as ndarray prints them.
+impl<A: fmt::Display, D: Dimension, M> fmt::Display for MmapArrayBase<A, D, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}

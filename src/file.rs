@@ -1,0 +1,244 @@
+//! The only module that touches the file system: opening, locking, lengths, and (in [`draft`]) files that are made
+//! elsewhere and put at their path as the last step.
+
+mod draft;
+mod lock;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::access::Rights;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use draft::{Draft, Target};
+pub use lock::Lock;
+
+/// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    file: File,
+    /// In bytes, when last asked; for growing, and for the proof in [`Layout::extent`](crate::layout::Layout::extent).
+    len: u64,
+    path: Option<PathBuf>,
+    /// Whether the length, or the file's name, may not be on the disk yet.
+    unsynced: AtomicBool,
+    /// The folder of a file this array created, to be synced with the first flush.
+    folder: Option<PathBuf>,
+}
+
+impl Backing {
+    /// Opens an existing regular file and locks it, then reads its length.
+    ///
+    /// Never waits: not for a writer of a fifo, not for a lock.
+    pub(crate) fn open(path: &Path, rights: Rights, lock: Lock) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(rights.writes_file());
+        never_wait(&mut options);
+        share(&mut options, lock, rights);
+        let file = options.open(path).map_err(|e| lock::sharing_conflict(Error::io("cannot open", e)))?;
+        // Locked first: the length counts only once nobody who respects the lock can change it.
+        lock.take(&file, rights)?;
+        let len = Self::regular_len(&file)?;
+        let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
+        Ok(Self { file, len, path: Some(path), unsynced: AtomicBool::new(false), folder: None })
+    }
+
+    /// A second descriptor for a handle of the caller's.
+    ///
+    /// # Errors
+    /// `Io` (permission) if the handle cannot do what the mode needs, before anything is changed.
+    pub(crate) fn adopt(file: &File, rights: Rights, lock: Lock) -> Result<Self> {
+        let file = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
+        check_handle(&file, rights)?;
+        lock.take(&file, rights)?;
+        let len = Self::regular_len(&file)?;
+        Ok(Self { file, len, path: None, unsynced: AtomicBool::new(false), folder: None })
+    }
+
+    fn regular_len(file: &File) -> Result<u64> {
+        let metadata = file.metadata().map_err(|e| Error::io("cannot read the file's length", e))?;
+        if !metadata.is_file() {
+            return Err(not_regular(&metadata));
+        }
+        Ok(metadata.len())
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Absolute, for the array to keep; `None` for a file given as a handle, or without a name.
+    pub(crate) fn take_path(&mut self) -> Option<PathBuf> {
+        self.path.take()
+    }
+
+    /// In bytes, when the file was opened or last grown.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// In bytes, now.
+    pub(crate) fn current_len(&self) -> Result<u64> {
+        Self::regular_len(&self.file)
+    }
+
+    /// Makes a file at least `len` bytes long, zero-filled; with `preallocate`, on blocks of its own, so that a full
+    /// disk is an error now and no crash later. After an error the length is what it was.
+    pub(crate) fn grow(&mut self, len: u64, preallocate: bool) -> Result<()> {
+        if len <= self.len {
+            return Ok(());
+        }
+        extend(&self.file, self.len, len, preallocate)?;
+        self.len = len;
+        self.unsynced.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes back a growth that turned out to be of no use.
+    pub(crate) fn shrink_back(&mut self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(|e| Error::io("cannot restore the file's length", e))?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// `TooShort` if the file ends first, however long it was when opened.
+    pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("cannot seek", e))?;
+        file.read_exact(bytes).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::new(ErrorKind::TooShort, "the file became shorter while it was being read")
+            }
+            _ => Error::io("cannot read", e),
+        })
+    }
+
+    /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array
+    /// made it. Does nothing when there is nothing new.
+    pub(crate) fn sync_metadata(&self) -> Result<()> {
+        if !self.unsynced.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.file.sync_all().map_err(|e| Error::io("cannot sync the file", e))?;
+        if let Some(folder) = &self.folder {
+            sync_folder(folder)?;
+        }
+        self.unsynced.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Grows a file from `old` to `new` bytes.
+fn extend(file: &File, old: u64, new: u64, preallocate: bool) -> Result<()> {
+    if new == old {
+        return Ok(());
+    }
+    check_size_limit(new)?;
+    let grown = if preallocate { allocate(file, old, new - old) } else { Ok(false) };
+    let grown = grown.and_then(|done| if done { Ok(()) } else { file.set_len(new) });
+    grown.map_err(|e| {
+        // ext4 keeps part of the growth after running out of space. If even this fails, the first error is the one to tell.
+        let _ = file.set_len(old);
+        Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e)
+    })
+}
+
+/// `Ok(false)` where the file system cannot; then the file stays sparse.
+///
+/// The system call itself: glibc's `posix_fallocate` writes to every block where it is missing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn allocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    use rustix::io::Errno;
+    loop {
+        return match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, len) {
+            Ok(()) => Ok(true),
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(e) => Err(e.into()),
+        };
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn allocate(_: &File, _: u64, _: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Growing a file past `RLIMIT_FSIZE` would kill the process by `SIGXFSZ` rather than fail.
+#[cfg(unix)]
+fn check_size_limit(len: u64) -> Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    match limit {
+        Some(limit) if len > limit => Err(Error::new(
+            ErrorKind::Io,
+            format!("a file of {len} bytes is over the limit of {limit} bytes (RLIMIT_FSIZE)"),
+        )
+        .with_source(io::ErrorKind::FileTooLarge.into())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_size_limit(_: u64) -> Result<()> {
+    Ok(())
+}
+
+/// So that opening a fifo does not wait for a writer, nor a terminal take over the process.
+#[cfg(unix)]
+fn never_wait(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+}
+
+#[cfg(not(unix))]
+fn never_wait(_: &mut OpenOptions) {}
+
+/// Windows' own locks would stop plain reads through other handles; what a handle shares serves instead.
+#[cfg(windows)]
+fn share(options: &mut OpenOptions, lock: Lock, rights: Rights) {
+    use std::os::windows::fs::OpenOptionsExt;
+    options.share_mode(lock.share_mode(rights));
+}
+
+#[cfg(not(windows))]
+fn share(_: &mut OpenOptions, _: Lock, _: Rights) {}
+
+#[cfg(unix)]
+fn check_handle(file: &File, rights: Rights) -> Result<()> {
+    use rustix::fs::OFlags;
+    let flags = rustix::fs::fcntl_getfl(file).map_err(|e| Error::io("cannot read the handle's flags", e.into()))?;
+    let access = flags & OFlags::RWMODE;
+    let suits = access == OFlags::RDWR || (access == OFlags::RDONLY && !rights.writes_file());
+    if suits && !flags.contains(OFlags::PATH) {
+        return Ok(());
+    }
+    let needed = if rights.writes_file() { "reading and writing" } else { "reading" };
+    Err(Error::new(ErrorKind::Io, format!("the file handle is not open for {needed}"))
+        .with_source(io::ErrorKind::PermissionDenied.into()))
+}
+
+#[cfg(not(unix))]
+fn check_handle(_: &File, _: Rights) -> Result<()> {
+    Ok(())
+}
+
+fn not_regular(metadata: &std::fs::Metadata) -> Error {
+    let what = if metadata.is_dir() { "a directory" } else { "a fifo, device or socket" };
+    Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
+}
+
+/// Without it, a power cut can lose the name of a file whose contents are safe.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("cannot sync the folder", e))
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! Files that are made beside their path and put there, whole, as the last step. Until then nothing has changed, and
+//! whoever has the old file mapped keeps it whole for good.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::{Backing, Lock, extend, never_wait, not_regular};
+use crate::access::Rights;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As the caller named it, made absolute.
+    named: PathBuf,
+    /// What it leads to: no symbolic link.
+    path: PathBuf,
+    folder: PathBuf,
+    old: Option<Metadata>,
+}
+
+/// As many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+impl Target {
+    /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
+    /// written. Changes nothing.
+    pub(crate) fn replace(path: &Path) -> Result<Self> {
+        let mut target = Self::at(path)?;
+        for _ in 0..MOST_LINKS {
+            let found = match fs::symlink_metadata(&target.path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(target),
+                found => found.map_err(|e| Error::io("cannot look at the path", e))?,
+            };
+            if !found.is_symlink() {
+                target.old = Some(check_replaceable(&target.path, &found)?);
+                return Ok(target);
+            }
+            let link = fs::read_link(&target.path).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
+            let next = Self::at(&target.folder.join(link))?;
+            target = Self { named: target.named, ..next };
+        }
+        Err(Error::new(ErrorKind::Io, format!("more than {MOST_LINKS} symbolic links in a row")))
+    }
+
+    /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
+    pub(crate) fn fresh(path: &Path) -> Result<Self> {
+        let target = Self::at(path)?;
+        match fs::symlink_metadata(&target.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(target),
+            Err(e) => Err(Error::io("cannot look at the path", e)),
+            Ok(_) => Err(Error::io("cannot create", io::ErrorKind::AlreadyExists.into())),
+        }
+    }
+
+    fn at(path: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
+        // `a/` and `a/..` name folders, whether or not they are there.
+        let names_a_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || absolute.file_name().is_none();
+        match absolute.parent() {
+            Some(folder) if !names_a_folder => {
+                Ok(Self { folder: folder.to_path_buf(), named: absolute.clone(), path: absolute, old: None })
+            }
+            _ => Err(Error::io("cannot create", io::ErrorKind::IsADirectory.into())),
+        }
+    }
+}
+
+/// Opening for writing, and writing nothing, is the only sure question whether a file may be written.
+fn check_replaceable(path: &Path, found: &Metadata) -> Result<Metadata> {
+    if !found.is_file() {
+        return Err(not_regular(found));
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    never_wait(&mut options);
+    let file = options.open(path).map_err(|e| Error::io("cannot write to the existing file", e))?;
+    let metadata = file.metadata().map_err(|e| Error::io("cannot look at the existing file", e))?;
+    if !metadata.is_file() {
+        return Err(not_regular(&metadata));
+    }
+    Ok(metadata)
+}
+
+/// A new file that is not at its path yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: File,
+    len: u64,
+    /// `None` where the file system can hold a file without a name: then not even a kill leaves litter.
+    name: Option<TemporaryName>,
+}
+
+impl Draft {
+    /// A file of `len` bytes, all zero, in the folder of `target`, with the permissions it will need there.
+    pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
+        let mut draft = Self::unnamed(&target.folder, 0o666)?.map_or_else(|| Self::named(&target.folder), Ok)?;
+        if let Some(old) = &target.old {
+            inherit(&draft.file, old)?;
+        }
+        extend(&draft.file, 0, len, preallocate)?;
+        draft.len = len;
+        Ok(draft)
+    }
+
+    /// A file of `len` bytes that never gets a name, in the system's folder for temporary files.
+    ///
+    /// # Errors
+    /// `Unsupported` where that folder cannot hold one.
+    pub(crate) fn scratch(len: u64) -> Result<Self> {
+        let folder = std::env::temp_dir();
+        let unnamed = Self::unnamed(&folder, 0o600).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
+        let mut draft = unnamed.map_err(|e| e.with_path(&folder))?;
+        extend(&draft.file, 0, len, true).map_err(|e| e.with_path(&folder))?;
+        draft.len = len;
+        Ok(draft)
+    }
+
+    /// `Ok(None)` where the file system, or the kernel, has no unnamed files.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn unnamed(folder: &Path, mode: u32) -> Result<Option<Self>> {
+        use rustix::fs::{Mode, OFlags};
+        use rustix::io::Errno;
+        // Naming it later goes through /proc.
+        if !Path::new("/proc/self/fd").exists() {
+            return Ok(None);
+        }
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
+            Ok(file) => Ok(Some(Self { file: file.into(), len: 0, name: None })),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
+            Err(e) => Err(cannot_create(e.into())),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn unnamed(_: &Path, _: u32) -> Result<Option<Self>> {
+        Ok(None)
+    }
+
+    fn named(folder: &Path) -> Result<Self> {
+        let (file, name) = TemporaryName::in_folder(folder, |path| {
+            OpenOptions::new().read(true).write(true).create_new(true).open(path)
+        })?;
+        Ok(Self { file, len: 0, name: Some(name) })
+    }
+
+    /// A file that loses its name before anybody is told of it.
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+    fn forgotten(folder: &Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let (file, name) = TemporaryName::in_folder(folder, |path| {
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+        })?;
+        drop(name);
+        Ok(Self { file, len: 0, name: None })
+    }
+
+    /// Here a file without a name is to be had in one step, or not safely.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn forgotten(_: &Path) -> Result<Self> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "the file system of the folder for temporary files has no unnamed files (O_TMPFILE); set TMPDIR to one that has",
+        ))
+    }
+
+    /// A file that nobody else can open, and that is gone when it is closed.
+    #[cfg(windows)]
+    fn forgotten(folder: &Path) -> Result<Self> {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+        let (file, name) = TemporaryName::in_folder(folder, |path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .share_mode(0)
+                .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
+                .open(path)
+        })?;
+        name.forget();
+        Ok(Self { file, len: 0, name: None })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// In bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Excludes others from the moment the file has a name.
+    pub(crate) fn lock(&self, lock: Lock) -> Result<()> {
+        lock.take(&self.file, Rights::ReadWrite)
+    }
+
+    /// The last step of `create`: puts the file at its path, in place of what is there.
+    pub(crate) fn publish(mut self, target: Target) -> Result<Backing> {
+        let name = match self.name.take() {
+            Some(name) => name,
+            None => TemporaryName::in_folder(&target.folder, |path| link_unnamed(&self.file, path))?.1,
+        };
+        fs::rename(&name.0, &target.path).map_err(|e| Error::io("cannot put the new file at its path", e))?;
+        name.forget();
+        Ok(self.into_backing(Some(target)))
+    }
+
+    /// The last step of `create_new`: puts the file at its path, where nothing may be.
+    pub(crate) fn publish_new(mut self, target: Target) -> Result<Backing> {
+        match &self.name {
+            Some(name) => rename_new(&name.0, &target.path),
+            None => link_unnamed(&self.file, &target.path),
+        }
+        .map_err(cannot_create)?;
+        drop(self.name.take());
+        Ok(self.into_backing(Some(target)))
+    }
+
+    /// For an array without a path.
+    pub(crate) fn keep_unnamed(self) -> Backing {
+        self.into_backing(None)
+    }
+
+    fn into_backing(self, target: Option<Target>) -> Backing {
+        let (path, folder) = target.map(|t| (t.named, t.folder)).unzip();
+        Backing { file: self.file, len: self.len, path, unsynced: AtomicBool::new(folder.is_some()), folder }
+    }
+}
+
+/// A name that is removed with the value.
+#[derive(Debug)]
+struct TemporaryName(PathBuf);
+
+impl TemporaryName {
+    /// Tries names until `make` does not find one taken.
+    fn in_folder<T>(folder: &Path, mut make: impl FnMut(&Path) -> io::Result<T>) -> Result<(T, Self)> {
+        // The standard library's hash keys are random: enough to make two programs' names differ.
+        let random = RandomState::new();
+        for attempt in 0..64u32 {
+            let mut hasher = random.build_hasher();
+            hasher.write_u32(attempt);
+            hasher.write_u32(std::process::id());
+            let path = folder.join(format!(".ndarray-mmap-{:016x}.tmp", hasher.finish()));
+            match make(&path) {
+                Ok(made) => return Ok((made, Self(path))),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(cannot_create(e)),
+            }
+        }
+        Err(cannot_create(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// The name is no longer ours.
+    fn forget(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
+
+impl Drop for TemporaryName {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // There is nobody to tell, and nothing else to try.
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Gives a new file the permissions, and where allowed the owner, of the one it replaces.
+#[cfg(unix)]
+fn inherit(file: &File, old: &Metadata) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    const PERMISSIONS: u32 = 0o777;
+    let new = file.metadata().map_err(|e| Error::io("cannot look at the new file", e))?;
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+        // Only root may; for others the file becomes theirs, as with any program that writes by renaming.
+        let _ = fchown(file, Some(old.uid()), Some(old.gid()));
+    }
+    if new.mode() & PERMISSIONS != old.mode() & PERMISSIONS {
+        file.set_permissions(fs::Permissions::from_mode(old.mode() & PERMISSIONS))
+            .map_err(|e| Error::io("cannot give the new file the old one's permissions", e))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn inherit(_: &File, _: &Metadata) -> Result<()> {
+    Ok(())
+}
+
+/// Gives an unnamed file a name; refuses one that is taken.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Gives a file another name, and refuses one that is taken. The first name may stay.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A hard link is the portable way to take a name only if it is free.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)
+}
+
+fn cannot_create(e: io::Error) -> Error {
+    Error::io("cannot create", e)
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+#![warn(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
+#![warn(clippy::incompatible_msrv)]
+
+mod access;
+mod array;
+mod element;
+mod error;
+mod file;
+mod layout;
+mod mapping;
+mod options;
+
+pub use access::{Access, Admits, CopyOnWrite, Mode, Private, ReadOnly, ReadWrite, Writable};
+pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut};
+pub use element::Bool8;
+pub use error::{Error, ErrorKind, Result};
+pub use file::Lock;
+pub use mapping::Advice;
+pub use options::MmapArrayOptions;

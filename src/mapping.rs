@@ -1,0 +1,304 @@
+//! Memory that an array's elements lie in: a mapping of a file, or private memory that stands in for one.
+//!
+//! # Safety
+//! What the rest of the crate may rely on, as long as a [`Mapping`] lives:
+//! 1. `as_ptr()` does not change, and `as_ptr() .. as_ptr() + len()` is one allocation, readable, and writable unless
+//!    it was mapped with [`Rights::Read`].
+//! 2. `as_ptr()` is aligned for every element that [`Item::of`](crate::element::Item::of) admits, if the [`Extent`]
+//!    it was made from was laid out for that element (`len() == 0` included, where it dangles).
+//! 3. The bytes are initialised. Those of a file are whatever the file holds; that nobody else changes them is the
+//!    promise that the caller of the `unsafe` door made.
+//!
+//! References to the memory are made in `array` only, and here while a private copy is being filled.
+#![allow(unsafe_code)]
+
+use std::alloc;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+
+use crate::access::Rights;
+use crate::element::Item;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::Backing;
+use crate::layout::Extent;
+
+/// Owns the memory of one array.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    /// A file's own pages: what is stored reaches the file.
+    Shared(MmapRaw),
+    /// A file's pages until they are written to, then private copies.
+    CopyOnWrite(MmapRaw),
+    /// Private memory in pages of its own.
+    Anonymous(MmapRaw),
+    /// Private memory from the allocator: for little, and where there is no `mmap` (Miri).
+    Heap(Heap),
+    /// Arrays without elements map nothing.
+    Nothing,
+}
+
+/// How the system should expect the array to be read. A hint: it changes speed, never results.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// Nothing special; takes back the others.
+    Normal,
+    /// From the start to the end: read far ahead.
+    Sequential,
+    /// Here and there: read nothing ahead.
+    Random,
+    /// Soon: start reading now.
+    WillNeed,
+}
+
+/// Below this, a mapping of its own costs more than it saves.
+const SMALLEST_ANONYMOUS_MAP: usize = 128 * 1024;
+
+impl Mapping {
+    /// Maps a file's bytes. The extent proves that the file has them.
+    pub(crate) fn of_file(file: &File, extent: Extent, rights: Rights, populate: bool) -> Result<Self> {
+        let span = extent.span();
+        if span.bytes() == 0 {
+            return Ok(Self { memory: Memory::Nothing });
+        }
+        let mut options = MmapOptions::new();
+        options.offset(span.offset()).len(span.bytes());
+        if populate {
+            options.populate();
+        }
+        let mapped = match rights {
+            Rights::Read => options.map_raw_read_only(file).map(Memory::Shared),
+            Rights::ReadWrite => options.map_raw(file).map(Memory::Shared),
+            Rights::CopyOnWrite => {
+                // Swap space for a copy of every page is not set aside, so that a file larger than memory can be mapped.
+                options.no_reserve_swap();
+                // SAFETY: `map_copy` asks that the file is not changed under the slice it could be used as. No slice
+                // is ever made of it: it is taken as raw memory at once, under demand 3.
+                let map = unsafe { options.map_copy(file) };
+                map.map(|map| Memory::CopyOnWrite(map.into()))
+            }
+        };
+        Ok(Self { memory: mapped.map_err(|e| Error::io("cannot map the file", e))? })
+    }
+
+    /// Maps a file that the kernel promises will never change.
+    ///
+    /// # Errors
+    /// `Unsupported` where it does not promise so.
+    pub(crate) fn of_sealed_file(backing: &Backing, extent: Extent) -> Result<Self> {
+        let span = extent.span();
+        let (offset, len) = if span.bytes() == 0 { (0, 0) } else { (span.offset(), span.bytes()) };
+        let map = MmapOptions::new().offset(offset).len(len).map_if_safe(backing.file()).map_err(|e| {
+            if e.map_failed() {
+                return Error::io("cannot map the file", io::Error::other(e));
+            }
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("the kernel does not prove this file immutable (a sealed memfd, or fs-verity): {e}"),
+            )
+        })?;
+        Ok(Self { memory: if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) } })
+    }
+
+    /// Private memory holding a copy of a file's bytes, at whatever offset they start.
+    pub(crate) fn copy_of_file(backing: &Backing, extent: Extent, item: Item) -> Result<Self> {
+        let span = extent.span();
+        let mut mapping = Self::zeroed(span.bytes(), item)?;
+        backing.read_into(mapping.as_mut_slice(), span.offset())?;
+        Ok(mapping)
+    }
+
+    /// Private memory, all zero.
+    ///
+    /// # Errors
+    /// `Io` (out of memory), where the allocator of the standard library would end the process.
+    fn zeroed(bytes: usize, item: Item) -> Result<Self> {
+        let memory = if bytes == 0 {
+            Memory::Nothing
+        } else if bytes < SMALLEST_ANONYMOUS_MAP || cfg!(miri) {
+            Memory::Heap(Heap::zeroed(bytes, item)?)
+        } else {
+            let map = MmapOptions::new().len(bytes).map_anon().map_err(|e| Error::io("cannot allocate memory", e))?;
+            Memory::Anonymous(in_large_pages(map).into())
+        };
+        Ok(Self { memory })
+    }
+
+    /// Read demands 1 to 3 above before using it.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        match &self.memory {
+            Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => map.as_mut_ptr(),
+            Memory::Heap(heap) => heap.start.as_ptr(),
+            Memory::Nothing => std::ptr::without_provenance_mut(Item::LARGEST_ALIGNMENT),
+        }
+    }
+
+    /// In bytes.
+    pub(crate) fn len(&self) -> usize {
+        match &self.memory {
+            Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => map.len(),
+            Memory::Heap(heap) => heap.layout.size(),
+            Memory::Nothing => 0,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        debug_assert!(matches!(self.memory, Memory::Heap(_) | Memory::Anonymous(_) | Memory::Nothing));
+        // SAFETY: private memory, so (1) it is one allocation of `len` bytes, (2) aligned for bytes, (3) initialised;
+        // `&mut self` keeps everything else away from it as long as the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr(), self.len()) }
+    }
+
+    /// Waits until a range of bytes, counted from the start of the array, is on the disk.
+    pub(crate) fn flush(&self, range: Range<usize>) -> Result<()> {
+        match &self.memory {
+            Memory::Shared(map) if !range.is_empty() => {
+                map.flush_range(range.start, range.len()).map_err(|e| Error::io("cannot flush", e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts bringing a range of bytes to the disk. `in_file` is where the array starts in its file.
+    pub(crate) fn flush_async(&self, range: Range<usize>, backing: &Backing, in_file: u64) -> Result<()> {
+        match &self.memory {
+            Memory::Shared(map) if !range.is_empty() => {
+                start_write_back(map, range, backing, in_file).map_err(|e| Error::io("cannot start write-back", e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes a hint on. Nothing to do outside unix, and for no memory.
+    pub(crate) fn advise(&self, advice: Advice) -> Result<()> {
+        #[cfg(unix)]
+        if let Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) = &self.memory {
+            let advice = match advice {
+                Advice::Normal => memmap2::Advice::Normal,
+                Advice::Sequential => memmap2::Advice::Sequential,
+                Advice::Random => memmap2::Advice::Random,
+                Advice::WillNeed => memmap2::Advice::WillNeed,
+            };
+            return map.advise(advice).map_err(|e| Error::io("cannot advise", e));
+        }
+        let _ = advice;
+        Ok(())
+    }
+
+    /// Lets go of the pages this process holds in memory; the next access brings them back from the file.
+    ///
+    /// Does nothing for private memory, where it would destroy data.
+    pub(crate) fn evict(&self, range: Range<usize>) -> Result<()> {
+        #[cfg(unix)]
+        if let Memory::Shared(map) = &self.memory
+            && !range.is_empty()
+        {
+            // SAFETY: on a shared mapping of a file, what was stored is in the file's page cache, and later accesses
+            // find it there: no byte changes.
+            let advised =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            return advised.map_err(|e| Error::io("cannot evict", e));
+        }
+        let _ = range;
+        Ok(())
+    }
+
+    /// The fraction of its pages that are in memory, 0 to 1; 1 for no pages.
+    pub(crate) fn residency(&self) -> Result<f64> {
+        match &self.memory {
+            Memory::Nothing => Ok(1.0),
+            _ => resident_fraction(self.as_ptr(), self.len()),
+        }
+    }
+}
+
+/// Fewer page faults while a large copy is filled. A hint: it may be refused.
+fn in_large_pages(map: MmapMut) -> MmapMut {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    map
+}
+
+/// `msync(MS_ASYNC)` does nothing on Linux; this is the call that starts writing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let (start, len) = (in_file + range.start as u64, range.len() as u64);
+    let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let (start, len) = (start.try_into().map_err(too_far)?, len.try_into().map_err(too_far)?);
+    // SAFETY: a system call on a descriptor that is open, and that touches no memory of this process.
+    let answer = unsafe { libc::sync_file_range(backing.file().as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn start_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
+    map.flush_async_range(range.start, range.len())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+fn resident_fraction(start: *mut u8, len: usize) -> Result<f64> {
+    /// Pages asked about at a time: the answer takes a byte for each.
+    const WINDOW: usize = 16 * 1024;
+    let page = rustix::param::page_size();
+    let first = start.map_addr(|a| a / page * page);
+    let pages = (start.addr() + len - first.addr()).div_ceil(page);
+    let mut answer = vec![0u8; WINDOW.min(pages)];
+    let mut resident = 0;
+    for done in (0..pages).step_by(WINDOW) {
+        let count = WINDOW.min(pages - done);
+        let from = first.wrapping_add(done * page);
+        // SAFETY: `answer` has a byte for each of `count` pages, and the system call reads none of the pages.
+        let failed = unsafe { libc::mincore(from.cast(), count * page, answer.as_mut_ptr().cast()) } != 0;
+        if failed {
+            return Err(Error::io("cannot ask which pages are in memory", io::Error::last_os_error()));
+        }
+        resident += answer[..count].iter().filter(|&&b| b & 1 == 1).count();
+    }
+    Ok(resident as f64 / pages as f64)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")))]
+fn resident_fraction(_: *mut u8, _: usize) -> Result<f64> {
+    Err(Error::new(ErrorKind::Unsupported, "this system does not tell which pages are in memory"))
+}
+
+/// A raw allocation: unlike a `Box`, moving it makes no claim about who may look at the memory.
+#[derive(Debug)]
+struct Heap {
+    start: NonNull<u8>,
+    layout: alloc::Layout,
+}
+
+// SAFETY: it owns plain bytes, with no tie to a thread.
+unsafe impl Send for Heap {}
+// SAFETY: by `&Heap` only an address and a length can be had.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    fn zeroed(bytes: usize, item: Item) -> Result<Self> {
+        let out_of_memory = || Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into());
+        let layout = alloc::Layout::from_size_align(bytes, item.align()).map_err(|_| out_of_memory())?;
+        debug_assert!(layout.size() > 0);
+        // SAFETY: `zeroed` of `Mapping` comes here for at least one byte.
+        let start = unsafe { alloc::alloc_zeroed(layout) };
+        let start = NonNull::new(start).ok_or_else(out_of_memory)?;
+        Ok(Self { start, layout })
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this very layout, and nobody can use it after this.
+        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) }
+    }
+}

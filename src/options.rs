@@ -1,0 +1,483 @@
+//! How an array is to be opened, and the doors that open it.
+//!
+//! # Safety
+//! Nothing here dereferences anything: the module declares the `unsafe` doors, whose callers make the promise written
+//! at [`MmapArrayOptions::open`], and hands it on to `array`.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use bytemuck::AnyBitPattern;
+use ndarray::{Dimension, IntoDimension, ShapeBuilder};
+
+use crate::access::{Admits, Mode, Private, ReadOnly, ReadWrite, Rights};
+use crate::array::{MmapArrayBase, Origin};
+use crate::element::Item;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::{Backing, Draft, Lock, Target};
+use crate::layout::{Layout, Order, Placement, axes, take_apart};
+use crate::mapping::Mapping;
+
+/// How to open an array: made by [`options`](MmapArrayBase::options), ended by a door such as [`open`](Self::open).
+///
+/// # Example: a grid after a header of 16 bytes, in Fortran order
+/// ```
+/// use ndarray::{ArrayView1, ShapeBuilder};
+/// use ndarray_mmap::MmapArray;
+///
+/// let path = std::env::temp_dir().join("ndarray-mmap-grid.bin");
+/// let bytes: Vec<u8> = (0..16 + 48).collect();
+/// std::fs::write(&path, bytes)?;
+///
+/// // SAFETY: nobody writes these bytes of the file while `grid` lives.
+/// let grid = unsafe { MmapArray::<u32>::options().offset(16).shape((3, 4).f()).open(&path)? };
+/// let row: ArrayView1<u32> = grid.row(0);
+/// assert_eq!(row.strides(), [3]);
+/// assert_eq!(row[0].to_le_bytes(), [16, 17, 18, 19]);
+/// # drop(grid);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct MmapArrayOptions<A, D, M> {
+    offset: u64,
+    wanted: Wanted<D>,
+    /// `None`: what the door does by itself.
+    lock: Option<Lock>,
+    populate: bool,
+    extend: bool,
+    preallocate: bool,
+    opens: PhantomData<fn() -> (A, M)>,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted<D> {
+    /// One axis, as long as the file.
+    WholeFile,
+    /// As many rows as the file holds; the first axis is to be filled in.
+    Rows(D),
+    Exactly(D, Order),
+}
+
+impl<A, D: Clone, M> Clone for MmapArrayOptions<A, D, M> {
+    fn clone(&self) -> Self {
+        Self { wanted: self.wanted.clone(), ..*self }
+    }
+}
+
+impl<A, D, M> MmapArrayOptions<A, D, M> {
+    fn new() -> Self {
+        Self {
+            offset: 0,
+            wanted: Wanted::WholeFile,
+            lock: None,
+            populate: false,
+            extend: false,
+            preallocate: true,
+            opens: PhantomData,
+        }
+    }
+
+    /// Where the array starts in the file, in bytes. Default: 0.
+    #[must_use]
+    pub fn offset(mut self, bytes: u64) -> Self {
+        self.offset = bytes;
+        self
+    }
+
+    /// The shape, in elements, and the order: `(3, 4)` in C order, `(3, 4).f()` in Fortran order. Fixes the dimension.
+    ///
+    /// Default: one axis, as long as the file.
+    #[must_use]
+    pub fn shape<Sh: ShapeBuilder>(self, shape: Sh) -> MmapArrayOptions<A, Sh::Dim, M> {
+        let (dim, order) = take_apart(shape);
+        self.with(Wanted::Exactly(dim, order))
+    }
+
+    /// The shape of one row; there are as many rows as the file holds after the offset. In C order, and the rows come
+    /// first: `row_shape((3, 4))` gives an array of shape `(n, 3, 4)`, as NumPy's `reshape(-1, 3, 4)`.
+    ///
+    /// # Example
+    /// ```
+    /// use ndarray_mmap::MmapArray;
+    ///
+    /// let path = std::env::temp_dir().join("ndarray-mmap-rows.bin");
+    /// std::fs::write(&path, [0u8; 60])?;
+    /// let a = MmapArray::<u8>::options().row_shape((3, 4)).load(&path)?;
+    /// assert_eq!(a.dim(), (5, 3, 4));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn row_shape<I: IntoDimension>(self, row: I) -> MmapArrayOptions<A, <I::Dim as Dimension>::Larger, M> {
+        let row = row.into_dimension();
+        let mut dim = <I::Dim as Dimension>::Larger::zeros(row.ndim() + 1);
+        for (axis, &len) in axes(&row).iter().enumerate() {
+            dim[axis + 1] = len;
+        }
+        self.with(Wanted::Rows(dim))
+    }
+
+    fn with<D2>(self, wanted: Wanted<D2>) -> MmapArrayOptions<A, D2, M> {
+        let Self { offset, lock, populate, extend, preallocate, .. } = self;
+        MmapArrayOptions { offset, wanted, lock, populate, extend, preallocate, opens: PhantomData }
+    }
+
+    /// Which lock to take. Default: [`Lock::BestEffort`] for files opened by path, none for file handles.
+    #[must_use]
+    pub fn lock(mut self, lock: Lock) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// Brings all pages in while mapping, rather than each with its first access. Default: no.
+    #[must_use]
+    pub fn populate(mut self, populate: bool) -> Self {
+        self.populate = populate;
+        self
+    }
+}
+
+impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
+    /// Lets [`open`](Self::open) and [`map`](Self::map) grow a file that is too short for the offset and the shape,
+    /// zero-filled. It never grows for an array without elements, nor where the shape comes from the length.
+    /// Default: no.
+    #[must_use]
+    pub fn extend(mut self, extend: bool) -> Self {
+        self.extend = extend;
+        self
+    }
+
+    /// Whether a file that is created or grown gets its blocks at once, so that a full disk is an error here, and not
+    /// a crash (SIGBUS) at some later store. A file system that cannot makes it sparse. Default: yes.
+    #[must_use]
+    pub fn preallocate(mut self, preallocate: bool) -> Self {
+        self.preallocate = preallocate;
+        self
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+    /// Maps an existing file.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Io`]: not found, no permission, too many open files ...
+    /// - [`ErrorKind::NotRegularFile`]
+    /// - [`ErrorKind::Locked`]: see [`Lock`].
+    /// - [`ErrorKind::TooShort`]: the offset is past the end, or the shape needs more bytes than the file has.
+    /// - [`ErrorKind::LengthNotMultiple`]: no shape was given, and the length is no whole number of elements (or rows).
+    /// - [`ErrorKind::Misaligned`]: the offset does not suit the element.
+    /// - [`ErrorKind::Overflow`], [`ErrorKind::InvalidInput`] (rows without elements), [`ErrorKind::ShapeMismatch`] (no
+    ///   shape was given, and `D` is not one-dimensional).
+    ///
+    /// The file is then as it was.
+    ///
+    /// # Safety
+    /// While the array lives,
+    /// 1. no byte of its extent (its elements, in the file) changes except through it, and
+    /// 2. the file is not cut below the end of that extent,
+    ///
+    /// by other processes, or by other handles and mappings in this one. Appending past the extent, rewriting a header
+    /// before it, and writing other parts of the file are allowed. A copy-on-write array asks the same: what was not
+    /// written to yet is still the file.
+    ///
+    /// A ready sentence: `// SAFETY: nobody writes or cuts these bytes of the file while the array lives.`
+    pub unsafe fn open<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
+        let path = path.as_ref();
+        self.check()
+            .and_then(|()| Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default()))
+            .and_then(|b| self.map_backing(b))
+            .map_err(|e| e.with_path(path))
+    }
+
+    /// Maps a file that is open already. The array keeps a descriptor of its own; the position of the caller's does not
+    /// matter and is not moved.
+    ///
+    /// Takes no lock unless asked to: it would belong to the caller's handle, and stay with it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); a handle that is not open for what the mode does is [`ErrorKind::Io`]
+    /// (permission).
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    pub unsafe fn map(self, file: &File) -> Result<MmapArrayBase<A, D, M>> {
+        self.check()?;
+        let backing = Backing::adopt(file, M::RIGHTS, self.lock.unwrap_or(Lock::None))?;
+        self.map_backing(backing)
+    }
+
+    fn map_backing(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+        let layout = self.layout(backing.len())?;
+        let old_len = backing.len();
+        if self.extend && layout.bytes() > 0 {
+            let span = layout.span(self.offset, Placement::InPlace)?;
+            backing.grow(span.end(), self.preallocate)?;
+        }
+        let mapped = layout
+            .extent(self.offset, Placement::InPlace, backing.len(), self.remedy())
+            .and_then(|extent| Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate));
+        match mapped {
+            Ok(mapping) => self.finish(layout, mapping, backing, M::RIGHTS.into()),
+            Err(e) => {
+                if backing.len() > old_len {
+                    backing.shrink_back(old_len)?;
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        if M::RIGHTS.writes_file() { "; `.extend(true)` would grow it" } else { "" }
+    }
+
+    fn finish(
+        &self,
+        layout: Layout<D>,
+        mapping: Mapping,
+        mut backing: Backing,
+        mode: Mode,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let origin = Origin { path: backing.take_path(), offset: self.offset, mode };
+        MmapArrayBase::new(layout, mapping, Some(backing), origin)
+    }
+
+    /// What can be known to be wrong before a file is touched.
+    fn check(&self) -> Result<()> {
+        self.check_for(Placement::InPlace)
+    }
+
+    fn check_for(&self, placement: Placement) -> Result<()> {
+        match self.exact_layout() {
+            Some(layout) => layout?.span(self.offset, placement).map(drop),
+            // The longest file there can be: everything but its length is checked.
+            None => match self.layout(i64::MAX as u64) {
+                Err(e) if e.kind() == ErrorKind::LengthNotMultiple => Ok(()),
+                checked => checked.map(drop),
+            },
+        }
+    }
+
+    fn exact_layout(&self) -> Option<Result<Layout<D>>> {
+        match &self.wanted {
+            Wanted::Exactly(dim, order) => Some(Layout::new(dim.clone(), *order, Item::of::<A>())),
+            _ => None,
+        }
+    }
+
+    fn layout(&self, file_len: u64) -> Result<Layout<D>> {
+        let item = Item::of::<A>();
+        match &self.wanted {
+            Wanted::Exactly(dim, order) => Layout::new(dim.clone(), *order, item),
+            Wanted::Rows(dim) => Layout::inferred(dim.clone(), item, self.offset, file_len),
+            Wanted::WholeFile => match D::NDIM {
+                None | Some(1) => Layout::inferred(D::zeros(1), item, self.offset, file_len),
+                Some(ndim) => Err(Error::new(
+                    ErrorKind::ShapeMismatch,
+                    format!("without a shape the array has 1 dimension, but {ndim} were asked for: give a `.shape()`"),
+                )),
+            },
+        }
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A, D, M> {
+    /// Reads the array into private memory: safe, on any file system, and at any offset (a misaligned array is copied
+    /// to where it is aligned). What happens to the file afterwards does not matter.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) but [`ErrorKind::Misaligned`]; [`ErrorKind::Io`] (out of memory) for an array that
+    /// does not fit in memory.
+    pub fn load<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
+        let path = path.as_ref();
+        self.load_path(path).map_err(|e| e.with_path(path))
+    }
+
+    fn load_path(&self, path: &Path) -> Result<MmapArrayBase<A, D, M>> {
+        self.check_for(Placement::Copied)?;
+        let mut backing = Backing::open(path, Rights::Read, self.lock.unwrap_or_default())?;
+        let layout = self.layout(backing.len())?;
+        let extent = layout.extent(self.offset, Placement::Copied, backing.len(), "")?;
+        let mapping = Mapping::copy_of_file(&backing, extent, layout.item())?;
+        let origin = Origin { path: backing.take_path(), offset: self.offset, mode: M::RIGHTS.into() };
+        MmapArrayBase::new(layout, mapping, None, origin)
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
+    /// Maps a file that the kernel proves immutable, so that no promise is needed: on Linux and FreeBSD a memfd sealed
+    /// against writing and shrinking, on Linux also a file under fs-verity.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for any other file, and those of [`map`](Self::map).
+    pub fn map_sealed(self, file: &File) -> Result<MmapArrayBase<A, D, ReadOnly>> {
+        self.check()?;
+        let backing = Backing::adopt(file, Rights::Read, self.lock.unwrap_or(Lock::None))?;
+        let layout = self.layout(backing.len())?;
+        let extent = layout.extent(self.offset, Placement::InPlace, backing.len(), "")?;
+        let mapping = Mapping::of_sealed_file(&backing, extent)?;
+        self.finish(layout, mapping, backing, Mode::ReadOnly)
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
+where
+    ReadWrite: Admits<A>,
+{
+    /// Creates a file, or replaces the one that is there, and maps it: the offset and the array long, all zero.
+    ///
+    /// The new file takes the path as the last step. Until then nothing has changed; afterwards whoever has the old
+    /// file open or mapped keeps it whole. A symbolic link is followed. The old file's permissions are kept (and its
+    /// owner, where the system allows); a new file gets 0666 less the umask. Needs the right to write to the folder.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::ShapeRequired`]: a file cannot be created without a [`shape`](Self::shape).
+    /// - [`ErrorKind::NotRegularFile`]: what is there is no regular file; it is untouched.
+    /// - [`ErrorKind::Io`]: no permission (for the folder, or for the existing file), storage full, no such folder ...
+    /// - [`ErrorKind::Misaligned`], [`ErrorKind::Overflow`].
+    ///
+    /// Nothing is changed, and nothing left behind, then.
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open), from the moment the file is at its path.
+    pub unsafe fn create<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let path = path.as_ref();
+        self.create_by(|| Target::replace(path), Draft::publish).map_err(|e| e.with_path(path))
+    }
+
+    /// Like [`create`](Self::create), at a path where nothing may be yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] (already exists) for a path that leads to anything, a dangling symbolic link included, and those of
+    /// [`create`](Self::create).
+    ///
+    /// # Safety
+    /// As for [`create`](Self::create).
+    pub unsafe fn create_new<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let path = path.as_ref();
+        self.create_by(|| Target::fresh(path), Draft::publish_new).map_err(|e| e.with_path(path))
+    }
+
+    /// Everything that can fail comes before `publish`.
+    fn create_by(
+        &self,
+        target: impl FnOnce() -> Result<Target>,
+        publish: impl FnOnce(Draft, Target) -> Result<Backing>,
+    ) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let Some(layout) = self.exact_layout() else {
+            return Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a `.shape()`"));
+        };
+        let layout = layout?;
+        let len = layout.span(self.offset, Placement::InPlace)?.end();
+        let target = target()?;
+        let draft = Draft::new(&target, len, self.preallocate)?;
+        draft.lock(self.lock.unwrap_or_default())?;
+        let extent = layout.extent(self.offset, Placement::InPlace, draft.len(), "")?;
+        let mapping = Mapping::of_file(draft.file(), extent, Rights::ReadWrite, self.populate)?;
+        let backing = publish(draft, target)?;
+        self.finish(layout, mapping, backing, Mode::Create)
+    }
+
+    /// A temporary array: see [`MmapArrayBase::scratch`].
+    fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let Some(layout) = self.exact_layout() else {
+            return Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a shape"));
+        };
+        let layout = layout?;
+        let draft = Draft::scratch(layout.span(0, Placement::InPlace)?.end())?;
+        let extent = layout.extent(0, Placement::InPlace, draft.len(), "")?;
+        let mapping = Mapping::of_file(draft.file(), extent, Rights::ReadWrite, self.populate)?;
+        self.finish(layout, mapping, draft.keep_unnamed(), Mode::Create)
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
+    /// Offset, shape, order, lock: how to open an array in this mode.
+    pub fn options() -> MmapArrayOptions<A, D, M> {
+        MmapArrayOptions::new()
+    }
+
+    /// Maps a whole file as an array of one axis.
+    ///
+    /// # Errors
+    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
+    ///
+    /// # Safety
+    /// As for [`MmapArrayOptions::open`]: while the array lives, no byte of it changes in the file except through it,
+    /// and the file is not cut below its end.
+    pub unsafe fn open<P: AsRef<Path>>(path: P) -> Result<Self> {
+        // SAFETY: the same promise.
+        unsafe { Self::options().open(path) }
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayBase<A, D, M> {
+    /// Reads a whole file into private memory, as an array of one axis. Safe, on any file system.
+    ///
+    /// # Errors
+    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
+    pub fn load<P: AsRef<Path>>(path: P) -> Result<Self> {
+        Self::options().load(path)
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, ReadWrite>
+where
+    ReadWrite: Admits<A>,
+{
+    /// Creates a file of this shape, or replaces the one that is there, and maps it, all zero. The shape fixes the
+    /// dimension and the order: see [`MmapArrayOptions::create`].
+    ///
+    /// # Errors
+    /// Those of [`MmapArrayOptions::create`].
+    ///
+    /// # Safety
+    /// As for [`MmapArrayOptions::create`]: while the array lives, no byte of it changes in the file except through
+    /// it, and the file is not cut.
+    pub unsafe fn create<P: AsRef<Path>, Sh: ShapeBuilder>(
+        path: P,
+        shape: Sh,
+    ) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
+        // SAFETY: the same promise.
+        unsafe { Self::options().shape(shape).create(path) }
+    }
+
+    /// Like [`create`](Self::create), at a path where nothing may be yet.
+    ///
+    /// # Errors
+    /// Those of [`MmapArrayOptions::create_new`].
+    ///
+    /// # Safety
+    /// As for [`create`](Self::create).
+    pub unsafe fn create_new<P: AsRef<Path>, Sh: ShapeBuilder>(
+        path: P,
+        shape: Sh,
+    ) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
+        // SAFETY: the same promise.
+        unsafe { Self::options().shape(shape).create_new(path) }
+    }
+
+    /// A temporary array that may be larger than memory: all zero, in a file without a name, gone when it is dropped.
+    /// Safe: nobody else can reach it.
+    ///
+    /// It lies in the system's folder for temporary files (on unix `TMPDIR`, else `/tmp`), and takes its space there
+    /// at once. Where that is held in memory (tmpfs), set `TMPDIR` to a folder on a disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] (storage full), [`ErrorKind::Overflow`], [`ErrorKind::Unsupported`] on a file system that has
+    /// no files without a name.
+    ///
+    /// ```
+    /// let mut a = ndarray_mmap::MmapArrayMut::<f64>::scratch((1000, 3))?;
+    /// a.fill(0.5);
+    /// assert_eq!(a.sum(), 1500.0);
+    /// assert!(a.path().is_none());
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn scratch<Sh: ShapeBuilder>(shape: Sh) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
+        Self::options().shape(shape).scratch()
+    }
+}
