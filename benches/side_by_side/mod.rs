@@ -1,0 +1,110 @@
+//! Contestants measured in turn, round by round, in one run: on a shared machine only such ratios mean anything.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Something to be measured: does its work `n` times and says how long that took.
+pub struct Contestant<'a> {
+    name: String,
+    run: Box<dyn FnMut(u32) -> Duration + 'a>,
+}
+
+impl<'a> Contestant<'a> {
+    /// A closure of this process.
+    pub fn new<T>(name: &str, mut work: impl FnMut() -> T + 'a) -> Self {
+        let run = move |n| {
+            let start = Instant::now();
+            for _ in 0..n {
+                std::hint::black_box(work());
+            }
+            start.elapsed()
+        };
+        Self { name: name.to_owned(), run: Box::new(run) }
+    }
+}
+
+/// Measures every contestant once a round, and prints medians and their ratios to the first one's.
+pub fn compare(title: &str, rounds: usize, repeat: u32, contestants: Vec<Contestant<'_>>) {
+    let mut contestants = contestants;
+    let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
+    for contestant in &mut contestants {
+        (contestant.run)(repeat.div_ceil(10));
+    }
+    for _ in 0..rounds {
+        for (contestant, times) in contestants.iter_mut().zip(&mut times) {
+            times.push((contestant.run)(repeat).as_secs_f64() / f64::from(repeat));
+        }
+    }
+    println!("\n{title} (medians of {rounds} rounds, each of {repeat})");
+    // The ratio of a round's two times, not of the medians: what slows a round slows both.
+    let first = times[0].clone();
+    for (contestant, times) in contestants.iter().zip(times) {
+        let ratios = times.iter().zip(&first).map(|(t, f)| t / f).collect();
+        println!("  {:<44} {:>12}   {:>8.2}x", contestant.name, human(median(times)), median(ratios));
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn human(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-6 => format!("{:.1} ns", s * 1e9),
+        s if s < 1e-3 => format!("{:.2} us", s * 1e6),
+        s if s < 1.0 => format!("{:.2} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}
+
+/// A Python that stays alive and takes part in the rounds.
+pub struct NumPy {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl NumPy {
+    /// `None`, said aloud, where there is no Python with NumPy. `PYTHON` names another one.
+    pub fn start() -> Option<Self> {
+        let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/side_by_side/numpy_peer.py");
+        let mut child = Command::new(&python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let (input, output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
+        let mut peer = Self { child, input, output };
+        let greeting = peer.line();
+        if greeting.starts_with("numpy ") {
+            println!("with {}", greeting.trim());
+            Some(peer)
+        } else {
+            println!("{python} has no NumPy: it does not take part");
+            None
+        }
+    }
+
+    /// A Python expression over `np`, `path` and what `numpy_peer.py` imports.
+    pub fn contestant<'a>(&'a mut self, name: &str, path: PathBuf, expression: &'a str) -> Contestant<'a> {
+        let run = move |n| {
+            writeln!(self.input, "{n}\t{}\t{expression}", path.display()).expect("NumPy listens");
+            let answer = self.line();
+            Duration::from_secs_f64(answer.trim().parse().unwrap_or_else(|_| panic!("NumPy said {answer:?}")))
+        };
+        Contestant { name: name.to_owned(), run: Box::new(run) }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("NumPy speaks UTF-8");
+        line
+    }
+}
+
+impl Drop for NumPy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
