@@ -87,11 +87,24 @@ pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
 /// # }
 /// ```
 /// Nor do elements that not every file could hold, or that have nothing to hold:
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let a = ndarray_mmap::MmapArray::<bool>::load("flags.bin");
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// let a = ndarray_mmap::MmapArray::<()>::load("nothing.bin");
+/// ```
+/// nor, for writing, elements with padding, whose bytes would reach the file uninitialised:
+/// ```compile_fail,E0277
+/// #[repr(C)]
+/// #[derive(Clone, Copy)]
+/// struct Padded(u8, u32);
+/// // SAFETY: zero is a value of both fields.
+/// unsafe impl bytemuck::Zeroable for Padded {}
+/// // SAFETY: so is every bit pattern.
+/// unsafe impl bytemuck::AnyBitPattern for Padded {}
+///
+/// let readable = ndarray_mmap::MmapArray::<Padded>::load("records.bin");
+/// let writable = ndarray_mmap::MmapArrayCow::<Padded>::load("records.bin");
 /// ```
 pub struct MmapArrayBase<A: 'static, D, M> {
     /// Invariant: over all of `mapping`, in `layout`.
