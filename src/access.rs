@@ -19,6 +19,10 @@ pub enum ReadWrite {}
 #[derive(Debug)]
 pub enum CopyOnWrite {}
 
+/// Mode marker: the array may be read and written, in a file that has no name until it is published.
+#[derive(Debug)]
+pub enum Staging {}
+
 /// A mode of access; the markers of this crate are all there are.
 pub trait Access: sealed::Sealed + 'static {
     /// What the door has to ask of the file and of the memory.
@@ -28,6 +32,9 @@ pub trait Access: sealed::Sealed + 'static {
 
 /// A mode whose arrays may be written.
 pub trait Writable: Access {}
+
+/// A writable mode whose arrays are stored in a file: they can be flushed, and can grow.
+pub trait Stored: Writable {}
 
 /// A mode whose arrays can also live in private memory, without a file.
 pub trait Private: Access {}
@@ -69,8 +76,16 @@ impl Access for CopyOnWrite {
     const RIGHTS: Rights = Rights::CopyOnWrite;
 }
 
+impl Access for Staging {
+    const RIGHTS: Rights = Rights::ReadWrite;
+}
+
 impl Writable for ReadWrite {}
 impl Writable for CopyOnWrite {}
+impl Writable for Staging {}
+
+impl Stored for ReadWrite {}
+impl Stored for Staging {}
 
 impl Private for ReadOnly {}
 impl Private for CopyOnWrite {}
@@ -78,17 +93,19 @@ impl Private for CopyOnWrite {}
 impl<A, M: Access + sealed::Admits<A>> Admits<A> for M {}
 
 mod sealed {
-    use super::{AnyBitPattern, CopyOnWrite, NoUninit, ReadOnly, ReadWrite};
+    use super::{AnyBitPattern, CopyOnWrite, NoUninit, ReadOnly, ReadWrite, Staging};
 
     pub trait Sealed {}
     impl Sealed for ReadOnly {}
     impl Sealed for ReadWrite {}
     impl Sealed for CopyOnWrite {}
+    impl Sealed for Staging {}
 
     pub trait Admits<A> {}
     impl<A: AnyBitPattern> Admits<A> for ReadOnly {}
     impl<A: AnyBitPattern + NoUninit> Admits<A> for ReadWrite {}
     impl<A: AnyBitPattern + NoUninit> Admits<A> for CopyOnWrite {}
+    impl<A: AnyBitPattern + NoUninit> Admits<A> for Staging {}
 }
 
 /// How an array was opened, as a value. Prints and parses as NumPy's mode strings.

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
 
-use crate::access::{Access, Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Writable};
+use crate::access::{Access, Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging, Stored, Writable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::Backing;
-use crate::layout::Layout;
+use crate::layout::{Layout, Placement};
 use crate::mapping::{Advice, Mapping};
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
@@ -41,9 +41,12 @@ pub type MmapArrayMut<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadWrite>;
 /// [`load`](MmapArrayBase::load).
 pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
 
+/// An array in a file that has no name until it is [`publish`](MmapArrayBase::publish)ed. Safe: nobody else can reach it.
+pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
+
 /// An array that lies in a file: the owner of the mapping, and an ndarray array by [`Deref`].
 ///
-/// Use it through its aliases [`MmapArray`], [`MmapArrayMut`] and [`MmapArrayCow`]. All that is borrowed from it ends
+/// Use it through its aliases [`MmapArray`], [`MmapArrayMut`], [`MmapArrayCow`] and [`Staged`]. All that is borrowed from it ends
 /// with it; arithmetic gives plain owned arrays.
 ///
 /// Dropping it releases the mapping, the file and its lock. What was stored is then visible to everybody and survives
@@ -246,7 +249,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.mapping.residency().map_err(|e| self.named(e))
     }
 
-    /// Releases the mapping, the lock and the file now. Does not wait for the disk: that is
+    /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not wait for the disk: that is
     /// [`flush`](MmapArrayBase::flush).
     ///
     /// A lock asked for with [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and stays with it.
@@ -254,10 +257,23 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Poisoned`] if an earlier flush failed. The array is released all the same.
     pub fn close(self) -> Result<()> {
-        self.check_poison()
+        self.check_poison()?;
+        match &self.backing {
+            Some(backing) => backing.give_back_reserve().map_err(|e| self.named(e)),
+            None => Ok(()),
+        }
     }
 
-    fn check_poison(&self) -> Result<()> {
+    /// From now on it is unknown what is on the disk.
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn layout(&self) -> &Layout<D> {
+        &self.layout
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<()> {
         if self.poisoned.load(Ordering::Relaxed) {
             return Err(self.named(Error::new(
                 ErrorKind::Poisoned,
@@ -267,11 +283,42 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         Ok(())
     }
 
-    fn named(&self, error: Error) -> Error {
+    pub(crate) fn named(&self, error: Error) -> Error {
         match &self.path {
             Some(path) => error.with_path(path),
             None => error,
         }
+    }
+}
+
+impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
+    /// The file, for what is done to it beside its mapping; there is one in these modes.
+    pub(crate) fn backing(&mut self) -> Result<&mut Backing> {
+        self.backing.as_mut().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the array has no file"))
+    }
+
+    /// Takes on a layout of the same elements at the same place, which the file is long enough for. After an error all
+    /// is as it was.
+    pub(crate) fn relayout(&mut self, layout: Layout<D>) -> Result<()> {
+        let offset = self.offset;
+        let backing = self.backing()?;
+        let extent = layout.extent(offset, Placement::InPlace, backing.len(), "")?;
+        let Some(backing) = &self.backing else { return Ok(()) };
+        self.lent = None;
+        self.mapping.remap(backing.file(), extent)?;
+        let start = self.mapping.as_ptr().cast::<A>();
+        debug_assert!(self.mapping.len() == layout.bytes() && start.is_aligned());
+        // SAFETY: (1) it takes the place of the view over the memory that is gone, which nobody else holds: `&mut self`;
+        // (2) the mapping is as long as the extent, which is as long as the layout, and starts where it did in its page;
+        // (3, 4) as in `new`.
+        self.view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
+        self.layout = layout;
+        Ok(())
+    }
+
+    /// For what is left of the array when its memory is given up.
+    pub(crate) fn into_backing(self) -> (Option<PathBuf>, Option<Backing>) {
+        (self.path, self.backing)
     }
 }
 
@@ -285,7 +332,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     }
 }
 
-impl<A, D: Dimension> MmapArrayBase<A, D, ReadWrite> {
+impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     /// Waits until every element, and the file's length, is on the disk; for a file that this array created, its name
     /// too.
     ///
@@ -331,7 +378,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, ReadWrite> {
             }
         });
         flushed.map_err(|e| {
-            self.poisoned.store(true, Ordering::Relaxed);
+            self.poison();
             self.named(e)
         })
     }

@@ -26,6 +26,12 @@ pub(crate) struct Backing {
     unsynced: AtomicBool,
     /// The folder of a file this array created, to be synced with the first flush.
     folder: Option<PathBuf>,
+    /// Whether to take disk space before it is needed.
+    preallocate: bool,
+    /// How far disk space is set aside, beyond the end of the file; in bytes from its start.
+    reserved: u64,
+    /// Writing at a position is not to be had: the handle appends, whatever the position.
+    appends: bool,
 }
 
 impl Backing {
@@ -42,7 +48,7 @@ impl Backing {
         lock.take(&file, rights)?;
         let len = Self::regular_len(&file)?;
         let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
-        Ok(Self { file, len, path: Some(path), unsynced: AtomicBool::new(false), folder: None })
+        Ok(Self { path: Some(path), ..Self::of(file, len) })
     }
 
     /// A second descriptor for a handle of the caller's.
@@ -54,7 +60,26 @@ impl Backing {
         check_handle(&file, rights)?;
         lock.take(&file, rights)?;
         let len = Self::regular_len(&file)?;
-        Ok(Self { file, len, path: None, unsynced: AtomicBool::new(false), folder: None })
+        let appends = appends(&file);
+        Ok(Self { appends, ..Self::of(file, len) })
+    }
+
+    fn of(file: File, len: u64) -> Self {
+        Self {
+            file,
+            len,
+            path: None,
+            unsynced: AtomicBool::new(false),
+            folder: None,
+            preallocate: true,
+            reserved: 0,
+            appends: false,
+        }
+    }
+
+    /// Leaves files sparse when they grow.
+    pub(crate) fn preallocate(&mut self, preallocate: bool) {
+        self.preallocate = preallocate;
     }
 
     fn regular_len(file: &File) -> Result<u64> {
@@ -84,23 +109,72 @@ impl Backing {
         Self::regular_len(&self.file)
     }
 
-    /// Makes a file at least `len` bytes long, zero-filled; with `preallocate`, on blocks of its own, so that a full
+    /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
     /// disk is an error now and no crash later. After an error the length is what it was.
-    pub(crate) fn grow(&mut self, len: u64, preallocate: bool) -> Result<()> {
+    pub(crate) fn grow(&mut self, len: u64) -> Result<()> {
         if len <= self.len {
             return Ok(());
         }
-        extend(&self.file, self.len, len, preallocate)?;
-        self.len = len;
-        self.unsynced.store(true, Ordering::Relaxed);
+        let reserved = self.preallocate && len <= self.reserved;
+        extend(&self.file, self.len, len, self.preallocate && !reserved)?;
+        self.set_known_len(len);
         Ok(())
     }
 
-    /// Takes back a growth that turned out to be of no use.
-    pub(crate) fn shrink_back(&mut self, len: u64) -> Result<()> {
-        self.file.set_len(len).map_err(|e| Error::io("cannot restore the file's length", e))?;
-        self.len = len;
+    /// Sets disk space aside beyond the end, in steps that grow with the file, so that growing by many small pieces
+    /// costs little. The length stays; where there is no room, so does everything.
+    pub(crate) fn reserve(&mut self, len: u64) {
+        const SMALLEST_STEP: u64 = 1 << 20;
+        if !self.preallocate || len <= self.reserved.max(self.len) {
+            return;
+        }
+        let wanted = len.saturating_add((len / 8).max(SMALLEST_STEP)).min(i64::MAX as u64);
+        if set_aside(&self.file, self.len, wanted - self.len) {
+            self.reserved = wanted;
+        }
+    }
+
+    /// Frees the disk space set aside beyond the end of the file.
+    pub(crate) fn give_back_reserve(&self) -> Result<()> {
+        if self.reserved <= self.len {
+            return Ok(());
+        }
+        self.file.set_len(self.len).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
+    }
+
+    /// Cuts the file.
+    pub(crate) fn cut(&mut self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(|e| Error::io("cannot cut the file", e))?;
+        self.reserved = 0;
+        self.set_known_len(len);
         Ok(())
+    }
+
+    fn set_known_len(&mut self, len: u64) {
+        self.len = len;
+        self.unsynced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be.
+    pub(crate) fn writes_at(&self) -> bool {
+        !self.appends && cfg!(any(target_os = "linux", target_os = "android"))
+    }
+
+    /// Writes within the file, by a system call. On Linux a mapping of the file shows the same bytes at once.
+    #[cfg(unix)]
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.write_all_at(bytes, offset).map_err(|e| Error::io("cannot write", e))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn write_at(&self, _: &[u8], _: u64) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "writing beside a mapping is not coherent on this system"))
+    }
+
+    /// Gives an array's file its place: see [`Draft::publish`] and [`Draft::publish_new`].
+    pub(crate) fn into_draft(self) -> Draft {
+        Draft::of_unnamed(self.file, self.len)
     }
 
     /// Fills `bytes` from `offset` on.
@@ -169,6 +243,17 @@ fn allocate(_: &File, _: u64, _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Sets disk space aside beyond the end of the file, without changing its length. Whether it did.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_aside(file: &File, offset: u64, len: u64) -> bool {
+    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_aside(_: &File, _: u64, _: u64) -> bool {
+    false
+}
+
 /// Growing a file past `RLIMIT_FSIZE` would kill the process by `SIGXFSZ` rather than fail.
 #[cfg(unix)]
 fn check_size_limit(len: u64) -> Result<()> {
@@ -225,6 +310,17 @@ fn check_handle(file: &File, rights: Rights) -> Result<()> {
 #[cfg(not(unix))]
 fn check_handle(_: &File, _: Rights) -> Result<()> {
     Ok(())
+}
+
+/// Linux writes at the end through a handle opened for appending, whatever the position asked for.
+#[cfg(unix)]
+fn appends(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND))
+}
+
+#[cfg(not(unix))]
+fn appends(_: &File) -> bool {
+    false
 }
 
 fn not_regular(metadata: &std::fs::Metadata) -> Error {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array, Dimension, Shape, ShapeBuilder};
+use ndarray::{Array, Axis, Dimension, Shape, ShapeBuilder};
 
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
@@ -171,15 +171,52 @@ impl<D: Dimension> Layout<D> {
         Ok(Extent(span))
     }
 
-    /// The number of rows: the length of the outermost axis in memory, the first in C order and the last in Fortran
-    /// order. An array without axes is one row.
+    /// The outermost axis in memory, along which the array can grow: the first in C order and the last in Fortran
+    /// order. `None` for an array without axes.
+    pub(crate) fn outermost(&self) -> Option<Axis> {
+        match self.order {
+            _ if self.dim.ndim() == 0 => None,
+            Order::C => Some(Axis(0)),
+            Order::F => Some(Axis(self.dim.ndim() - 1)),
+        }
+    }
+
+    /// The number of rows: the length of the outermost axis. An array without axes is one row.
     pub(crate) fn rows(&self) -> usize {
-        let axes = self.axes();
-        let outermost = match self.order {
-            Order::C => axes.first(),
-            Order::F => axes.last(),
+        self.outermost().map_or(1, |axis| self.dim[axis.index()])
+    }
+
+    /// The same layout with another number of rows; those that both have lie where they lay.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an array without axes, `Overflow`.
+    pub(crate) fn with_rows(&self, rows: usize) -> Result<Self> {
+        let Some(axis) = self.outermost() else {
+            return Err(Error::new(ErrorKind::InvalidInput, "an array without axes has no rows to add or remove"));
         };
-        outermost.copied().unwrap_or(1)
+        let mut dim = self.dim.clone();
+        dim[axis.index()] = rows;
+        Self::new(dim, self.order, self.item)
+    }
+
+    /// How many rows a block of this shape has, if it has such rows as this array.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` if any but the outermost axis differs.
+    pub(crate) fn rows_of_block(&self, block: &[usize]) -> Result<usize> {
+        let own = self.axes();
+        let outermost = self.outermost().map(|axis| axis.index());
+        let alike = own.len() == block.len() && (0..own.len()).all(|i| Some(i) == outermost || own[i] == block[i]);
+        match outermost {
+            Some(axis) if alike => Ok(block[axis]),
+            _ => Err(Error::new(
+                ErrorKind::ShapeMismatch,
+                format!(
+                    "a block of shape {block:?} does not fit an array of shape {own:?}, whose rows are along {}",
+                    outermost.map_or("no axis".to_owned(), |axis| format!("axis {axis}"))
+                ),
+            )),
+        }
     }
 
     /// The bytes of some rows, counted from the start of the array.
@@ -224,17 +261,19 @@ impl Extent {
 
 /// Takes a shape apart into what ndarray keeps private in it: the order.
 ///
-/// Reads it off the strides of an array over `()`, which takes no memory. Where C and Fortran order are the same
-/// layout, either answer is right; so it is for a shape that overflows, which [`Layout::new`] will refuse.
+/// Reads it off the strides of an array over `()`, which takes no memory. Where they are those of C order too (nothing,
+/// or one long axis), it matters only for the axis to grow along, and is read off the shape's `Debug` text. A shape that
+/// overflows has none; [`Layout::new`] will refuse it.
 pub(crate) fn take_apart<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
     let shape = shape.into_shape_with_order();
     let dim = shape.raw_dim().clone();
-    let overflows = bytes_of(axes(&dim), Item::of::<u8>()).is_err();
-    if overflows || Array::<(), Sh::Dim>::uninit(shape).is_standard_layout() {
-        (dim, Order::C)
-    } else {
-        (dim, Order::F)
+    if dim.ndim() < 2 || bytes_of(axes(&dim), Item::of::<u8>()).is_err() {
+        return (dim, Order::C);
     }
+    let in_c_order = Array::<(), Sh::Dim>::uninit(dim.clone());
+    let as_given = Array::<(), Sh::Dim>::uninit(shape.clone());
+    let in_f_order = as_given.strides() != in_c_order.strides() || format!("{shape:?}").ends_with("strides: F }");
+    (dim, if in_f_order { Order::F } else { Order::C })
 }
 
 pub(crate) fn axes<D: Dimension>(dim: &D) -> &[usize] {
@@ -266,4 +305,21 @@ fn check_offset(offset: u64) -> Result<()> {
 
 fn past_the_end(file_len: u64, offset: u64) -> Error {
     Error::new(ErrorKind::TooShort, format!("file is {file_len} bytes, but the array starts at offset {offset}"))
+}
+
+#[cfg(test)]
+mod order_tests {
+    use super::*;
+    use ndarray::IxDyn;
+
+    #[test]
+    fn the_order_of_a_shape_is_recovered_even_where_its_strides_do_not_tell() {
+        for axes in [(3, 4), (3, 0), (0, 3), (5, 1), (1, 5), (1, 1), (0, 0)] {
+            assert_eq!(take_apart(axes).1, Order::C, "{axes:?}");
+            assert_eq!(take_apart(axes.f()).1, Order::F, "{axes:?}");
+            let dynamic = IxDyn(&[axes.0, axes.1]);
+            assert_eq!(take_apart(dynamic.clone()).1, Order::C, "{axes:?}");
+            assert_eq!(take_apart(dynamic.f()).1, Order::F, "{axes:?}");
+        }
+    }
 }

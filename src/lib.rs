@@ -8,12 +8,14 @@ mod array;
 mod element;
 mod error;
 mod file;
+mod grow;
 mod layout;
 mod mapping;
 mod options;
+mod stage;
 
-pub use access::{Access, Admits, CopyOnWrite, Mode, Private, ReadOnly, ReadWrite, Writable};
-pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut};
+pub use access::{Access, Admits, CopyOnWrite, Mode, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
+pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
 pub use element::Bool8;
 pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //! What the rest of the crate may rely on, as long as a [`Mapping`] lives:
-//! 1. `as_ptr()` does not change, and `as_ptr() .. as_ptr() + len()` is one allocation, readable, and writable unless
+//! 1. `as_ptr()` does not change but by `remap`, and `as_ptr() .. as_ptr() + len()` is one allocation, readable, and writable unless
 //!    it was mapped with [`Rights::Read`].
 //! 2. `as_ptr()` is aligned for every element that [`Item::of`](crate::element::Item::of) admits, if the [`Extent`]
 //!    it was made from was laid out for that element (`len() == 0` included, where it dangles).
@@ -88,6 +88,25 @@ impl Mapping {
             }
         };
         Ok(Self { memory: mapped.map_err(|e| Error::io("cannot map the file", e))? })
+    }
+
+    /// Makes a shared mapping as long as the new extent, which starts where the old one did: in place where there is
+    /// room. After an error it is as it was.
+    ///
+    /// Moves the memory, and gives up what the new extent leaves out: no view may be in use.
+    pub(crate) fn remap(&mut self, file: &File, extent: Extent) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Memory::Shared(map) = &mut self.memory
+            && extent.span().bytes() > 0
+        {
+            let options = memmap2::RemapOptions::new().may_move(true);
+            // SAFETY: asked for is that the file reaches as far, which the extent proves. `&mut self`: whoever holds an
+            // address within (demand 1) has to ask for it anew.
+            let remapped = unsafe { map.remap(extent.span().bytes(), options) };
+            return remapped.map_err(|e| Error::io("cannot remap the file", e));
+        }
+        *self = Self::of_file(file, extent, Rights::ReadWrite, false)?;
+        Ok(())
     }
 
     /// Maps a file that the kernel promises will never change.

@@ -12,7 +12,7 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, IntoDimension, ShapeBuilder};
 
-use crate::access::{Admits, Mode, Private, ReadOnly, ReadWrite, Rights};
+use crate::access::{Admits, Mode, Private, ReadOnly, ReadWrite, Rights, Staging};
 use crate::array::{MmapArrayBase, Origin};
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
@@ -210,11 +210,12 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
     }
 
     fn map_backing(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+        backing.preallocate(self.preallocate);
         let layout = self.layout(backing.len())?;
         let old_len = backing.len();
         if self.extend && layout.bytes() > 0 {
             let span = layout.span(self.offset, Placement::InPlace)?;
-            backing.grow(span.end(), self.preallocate)?;
+            backing.grow(span.end())?;
         }
         let mapped = layout
             .extent(self.offset, Placement::InPlace, backing.len(), self.remedy())
@@ -223,7 +224,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
             Ok(mapping) => self.finish(layout, mapping, backing, M::RIGHTS.into()),
             Err(e) => {
                 if backing.len() > old_len {
-                    backing.shrink_back(old_len)?;
+                    backing.cut(old_len)?;
                 }
                 Err(e)
             }
@@ -266,6 +267,19 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
             Wanted::Exactly(dim, order) => Some(Layout::new(dim.clone(), *order, Item::of::<A>())),
             _ => None,
         }
+    }
+
+    fn required_layout(&self) -> Result<Layout<D>> {
+        self.exact_layout().unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a `.shape()`"))
+        })
+    }
+
+    /// Maps a file without a name that was just made for this layout.
+    fn map_new(&self, layout: Layout<D>, backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+        let extent = layout.extent(self.offset, Placement::InPlace, backing.len(), "")?;
+        let mapping = Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate)?;
+        self.finish(layout, mapping, backing, Mode::Create)
     }
 
     fn layout(&self, file_len: u64) -> Result<Layout<D>> {
@@ -367,30 +381,38 @@ where
         target: impl FnOnce() -> Result<Target>,
         publish: impl FnOnce(Draft, Target) -> Result<Backing>,
     ) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        let Some(layout) = self.exact_layout() else {
-            return Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a `.shape()`"));
-        };
-        let layout = layout?;
+        let layout = self.required_layout()?;
         let len = layout.span(self.offset, Placement::InPlace)?.end();
         let target = target()?;
         let draft = Draft::new(&target, len, self.preallocate)?;
         draft.lock(self.lock.unwrap_or_default())?;
         let extent = layout.extent(self.offset, Placement::InPlace, draft.len(), "")?;
         let mapping = Mapping::of_file(draft.file(), extent, Rights::ReadWrite, self.populate)?;
-        let backing = publish(draft, target)?;
+        let mut backing = publish(draft, target)?;
+        backing.preallocate(self.preallocate);
         self.finish(layout, mapping, backing, Mode::Create)
     }
 
     /// A temporary array: see [`MmapArrayBase::scratch`].
     fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        let Some(layout) = self.exact_layout() else {
-            return Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a shape"));
-        };
-        let layout = layout?;
+        let layout = self.required_layout()?;
         let draft = Draft::scratch(layout.span(0, Placement::InPlace)?.end())?;
-        let extent = layout.extent(0, Placement::InPlace, draft.len(), "")?;
-        let mapping = Mapping::of_file(draft.file(), extent, Rights::ReadWrite, self.populate)?;
-        self.finish(layout, mapping, draft.keep_unnamed(), Mode::Create)
+        self.map_new(layout, draft.keep_unnamed(None))
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, Staging>
+where
+    Staging: Admits<A>,
+{
+    /// A file without a name, to be put at `path` later: see [`MmapArrayBase::stage`].
+    pub(crate) fn stage(self, path: &Path) -> Result<MmapArrayBase<A, D, Staging>> {
+        let layout = self.required_layout()?;
+        let len = layout.span(self.offset, Placement::InPlace)?.end();
+        let target = Target::replace(path)?;
+        let draft = Draft::secret(&target, len, self.preallocate)?;
+        let backing = draft.keep_unnamed(Some(target.into_path()));
+        self.map_new(layout, backing)
     }
 }
 

@@ -56,6 +56,11 @@ impl Target {
         }
     }
 
+    /// As the caller named it, made absolute.
+    pub(crate) fn into_path(self) -> PathBuf {
+        self.named
+    }
+
     fn at(path: &Path) -> Result<Self> {
         let absolute = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
         // `a/` and `a/..` name folders, whether or not they are there.
@@ -97,13 +102,38 @@ pub(crate) struct Draft {
 impl Draft {
     /// A file of `len` bytes, all zero, in the folder of `target`, with the permissions it will need there.
     pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        let mut draft = Self::unnamed(&target.folder, 0o666)?.map_or_else(|| Self::named(&target.folder), Ok)?;
-        if let Some(old) = &target.old {
-            inherit(&draft.file, old)?;
-        }
-        extend(&draft.file, 0, len, preallocate)?;
-        draft.len = len;
-        Ok(draft)
+        let draft = Self::unnamed(&target.folder, 0o666)?.map_or_else(|| Self::named(&target.folder), Ok)?;
+        draft.inherit(target)?;
+        draft.extended(len, preallocate)
+    }
+
+    /// The same, of which nobody can know before it is published.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system has no files without a name.
+    pub(crate) fn secret(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
+        let Some(draft) = Self::unnamed(&target.folder, 0o666)? else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this file system has no files without a name (O_TMPFILE), in which an array could be staged",
+            ));
+        };
+        draft.extended(len, preallocate)
+    }
+
+    pub(super) fn of_unnamed(file: File, len: u64) -> Self {
+        Self { file, len, name: None }
+    }
+
+    fn extended(mut self, len: u64, preallocate: bool) -> Result<Self> {
+        extend(&self.file, 0, len, preallocate)?;
+        self.len = len;
+        Ok(self)
+    }
+
+    /// Gives the file the permissions, and where allowed the owner, of the one it will replace.
+    pub(crate) fn inherit(&self, target: &Target) -> Result<()> {
+        target.old.as_ref().map_or(Ok(()), |old| inherit(&self.file, old))
     }
 
     /// A file of `len` bytes that never gets a name, in the system's folder for temporary files.
@@ -113,10 +143,7 @@ impl Draft {
     pub(crate) fn scratch(len: u64) -> Result<Self> {
         let folder = std::env::temp_dir();
         let unnamed = Self::unnamed(&folder, 0o600).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
-        let mut draft = unnamed.map_err(|e| e.with_path(&folder))?;
-        extend(&draft.file, 0, len, true).map_err(|e| e.with_path(&folder))?;
-        draft.len = len;
-        Ok(draft)
+        unnamed.and_then(|draft| draft.extended(len, true)).map_err(|e| e.with_path(&folder))
     }
 
     /// `Ok(None)` where the file system, or the kernel, has no unnamed files.
@@ -222,14 +249,15 @@ impl Draft {
         Ok(self.into_backing(Some(target)))
     }
 
-    /// For an array without a path.
-    pub(crate) fn keep_unnamed(self) -> Backing {
-        self.into_backing(None)
+    /// For an array without a name of its own yet; `path` is the one it may get.
+    pub(crate) fn keep_unnamed(self, path: Option<PathBuf>) -> Backing {
+        Backing { path, ..Backing::of(self.file, self.len) }
     }
 
     fn into_backing(self, target: Option<Target>) -> Backing {
         let (path, folder) = target.map(|t| (t.named, t.folder)).unzip();
-        Backing { file: self.file, len: self.len, path, unsynced: AtomicBool::new(folder.is_some()), folder }
+        let unsynced = AtomicBool::new(folder.is_some());
+        Backing { path, folder, unsynced, ..Backing::of(self.file, self.len) }
     }
 }
 

@@ -1,0 +1,193 @@
+//! Arrays that change their number of rows, and rows that are stored by a system call: the order of the steps, so that
+//! a failure, or a kill between any two of them, leaves an array that is whole.
+
+use bytemuck::NoUninit;
+use ndarray::{ArrayRef, ArrayView, Axis, Dimension, Slice};
+
+use crate::access::{Admits, Stored};
+use crate::array::MmapArrayBase;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Layout, Placement};
+
+/// Rows that do not lie in one piece are brought into one in pieces of about this many bytes.
+const PIECE: usize = 256 * 1024;
+
+impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
+    /// Adds the rows of `block` at the end: along the outermost axis in memory, which is the first in C order and the
+    /// last in Fortran order. The file grows by exactly these rows.
+    ///
+    /// Appending a few rows at a time is cheap: the mapping grows in place where it can, and disk space is set aside in
+    /// larger steps, beyond the end of the file, until [`close`](Self::close) gives it back.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis.
+    /// - [`ErrorKind::Io`]: storage full ...
+    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file.
+    /// - [`ErrorKind::Truncated`], [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
+    ///
+    /// The array and its file are then as they were.
+    ///
+    /// # Example: a log of readings
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut log = MmapArrayMut::<f32>::scratch((0, 3))?;
+    /// log.append(&array![[1.0, 2.0, 3.0]])?;
+    /// log.append(&array![[4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])?;
+    /// assert_eq!(log.dim(), (3, 3));
+    /// assert_eq!(log.row(2), array![7.0, 8.0, 9.0]);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn append(&mut self, block: &ArrayRef<A, D>) -> Result<()> {
+        let appended = self.append_rows(block);
+        appended.map_err(|e| self.named(e))
+    }
+
+    /// Makes the array `n` rows long: along the outermost axis in memory, which is the first in C order and the last in
+    /// Fortran order. New rows are zero; rows beyond the new end are gone.
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append), but for the block's shape.
+    pub fn resize(&mut self, n: usize) -> Result<()> {
+        let resized = self.resize_rows(n);
+        resized.map_err(|e| self.named(e))
+    }
+
+    /// Stores whole rows from row `start` on, by a system call: `rows` are as in [`append`](Self::append). The array shows them at once.
+    ///
+    /// For a few rows here and there: a store through the mapping makes the system write back all that it keeps in one
+    /// piece, up to 2 MiB for a row; this, only the pages the rows lie in. The gain is at the next
+    /// [`flush`](Self::flush).
+    ///
+    /// Outside Linux, and for a file opened by a handle that appends, it stores through the mapping.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`], [`ErrorKind::InvalidInput`] for rows the array does not have, [`ErrorKind::Io`],
+    /// [`ErrorKind::Poisoned`].
+    pub fn write_rows(&mut self, start: usize, rows: &ArrayRef<A, D>) -> Result<()> {
+        let written = self.check_rows(start, rows).and_then(|()| self.store_rows(start, rows));
+        written.map_err(|e| self.named(e))
+    }
+
+    fn append_rows(&mut self, block: &ArrayRef<A, D>) -> Result<()> {
+        let more = self.layout().rows_of_block(block.shape())?;
+        let old = self.layout().clone();
+        let rows = old.rows();
+        let Some(total) = rows.checked_add(more) else {
+            return Err(Error::new(ErrorKind::Overflow, format!("{rows} rows and {more} more cannot be counted")));
+        };
+        let new = old.with_rows(total)?;
+        self.grow_to(&new)?;
+        self.store_rows(rows, block).map_err(|e| self.undo(old, e))
+    }
+
+    fn resize_rows(&mut self, n: usize) -> Result<()> {
+        let old = self.layout().clone();
+        let new = old.with_rows(n)?;
+        if n >= old.rows() {
+            return self.grow_to(&new);
+        }
+        self.check_end()?;
+        let end = new.span(self.offset(), Placement::InPlace)?.end();
+        // The memory goes before what it shows.
+        self.relayout(new)?;
+        self.backing()?.cut(end).map_err(|e| self.undo(old, e))
+    }
+
+    /// Adds zero rows at the end. First the file, which can fail, then the mapping.
+    fn grow_to(&mut self, new: &Layout<D>) -> Result<()> {
+        let end = new.span(self.offset(), Placement::InPlace)?.end();
+        let old_end = self.check_end()?;
+        let backing = self.backing()?;
+        backing.reserve(end);
+        backing.grow(end)?;
+        self.relayout(new.clone()).inspect_err(|_| {
+            // Best effort: the first error is the one to tell, and a longer file does no harm to the array.
+            let _ = self.backing().and_then(|backing| backing.cut(old_end));
+        })
+    }
+
+    /// Back to an earlier layout after a failure. If even this fails, nothing more is known.
+    fn undo(&mut self, old: Layout<D>, failure: Error) -> Error {
+        let undone = old.span(self.offset(), Placement::InPlace).and_then(|span| {
+            self.relayout(old)?;
+            self.backing()?.cut(span.end())
+        });
+        if undone.is_err() {
+            self.poison();
+        }
+        failure
+    }
+
+    /// Where the array ends, in bytes from the start of the file: which has to end there too.
+    fn check_end(&mut self) -> Result<u64> {
+        self.check_poison()?;
+        let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
+        let len = self.backing()?.current_len()?;
+        if len < end {
+            self.poison();
+            return Err(Error::new(
+                ErrorKind::Truncated,
+                format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
+            ));
+        }
+        if len > end {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the array ends at byte {end}, but the file at {len}: what follows would be overwritten or cut \
+                     (`std::fs::File::set_len` removes it)"
+                ),
+            ));
+        }
+        Ok(end)
+    }
+
+    fn check_rows(&self, start: usize, block: &ArrayRef<A, D>) -> Result<()> {
+        self.check_poison()?;
+        let rows = self.layout().rows_of_block(block.shape())?;
+        let end = start.checked_add(rows).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, format!("{rows} rows from row {start} on cannot be counted"))
+        })?;
+        self.layout().row_bytes(start..end).map(drop)
+    }
+
+    /// Stores rows that the array has.
+    fn store_rows(&mut self, start: usize, block: &ArrayRef<A, D>) -> Result<()> {
+        let Some(axis) = self.layout().outermost() else { return Ok(()) };
+        let rows = block.len_of(axis);
+        let bytes = self.layout().row_bytes(start..start + rows)?;
+        let offset = self.offset() + bytes.start as u64;
+        if self.backing()?.writes_at() {
+            return write_block(block.view(), axis, |bytes, at| self.backing()?.write_at(bytes, offset + at as u64));
+        }
+        self.view_mut().slice_axis_mut(axis, Slice::from(start..start + rows)).assign(block);
+        Ok(())
+    }
+}
+
+/// Passes on the bytes of a block, in the order of the file, and where each piece starts.
+fn write_block<A: NoUninit, D: Dimension>(
+    block: ArrayView<'_, A, D>,
+    outermost: Axis,
+    mut write: impl FnMut(&[u8], usize) -> Result<()>,
+) -> Result<()> {
+    // In Fortran order the reversed axes are those of C order.
+    let block = if outermost == Axis(0) { block } else { block.reversed_axes() };
+    if let Some(elements) = block.as_slice() {
+        return write(bytemuck::cast_slice(elements), 0);
+    }
+    let row = block.len() / block.len_of(Axis(0)).max(1) * size_of::<A>();
+    let rows = (PIECE / row.max(1)).max(1);
+    let mut at = 0;
+    let mut piece = Vec::new();
+    for rows in block.axis_chunks_iter(Axis(0), rows) {
+        piece.clear();
+        piece.extend(rows.iter().copied());
+        let bytes: &[u8] = bytemuck::cast_slice(&piece);
+        write(bytes, at)?;
+        at += bytes.len();
+    }
+    Ok(())
+}
