@@ -30,6 +30,9 @@ pub trait Access: sealed::Sealed + 'static {
     const RIGHTS: Rights;
 }
 
+/// A mode that opens files that are there.
+pub trait Opens: Access {}
+
 /// A mode whose arrays may be written.
 pub trait Writable: Access {}
 
@@ -37,7 +40,7 @@ pub trait Writable: Access {}
 pub trait Stored: Writable {}
 
 /// A mode whose arrays can also live in private memory, without a file.
-pub trait Private: Access {}
+pub trait Private: Opens {}
 
 /// The mode admits elements of type `A`: every bit pattern of a file must be a valid `A`
 /// ([`AnyBitPattern`]), and a writable mode must not put uninitialised padding in a file ([`NoUninit`]).
@@ -79,6 +82,10 @@ impl Access for CopyOnWrite {
 impl Access for Staging {
     const RIGHTS: Rights = Rights::ReadWrite;
 }
+
+impl Opens for ReadOnly {}
+impl Opens for ReadWrite {}
+impl Opens for CopyOnWrite {}
 
 impl Writable for ReadWrite {}
 impl Writable for CopyOnWrite {}

@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::Backing;
 use crate::layout::{Layout, Placement};
 use crate::mapping::{Advice, Mapping};
+use crate::npy::HeaderInPlace;
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
@@ -121,6 +122,8 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     path: Option<PathBuf>,
     offset: u64,
     mode: Mode,
+    /// Of a `.npy` file whose array can change its shape.
+    header: Option<HeaderInPlace>,
     /// After a failed flush nobody knows what reached the disk, and no later success can tell.
     poisoned: AtomicBool,
     access: PhantomData<fn() -> M>,
@@ -131,6 +134,7 @@ pub(crate) struct Origin {
     pub(crate) path: Option<PathBuf>,
     pub(crate) offset: u64,
     pub(crate) mode: Mode,
+    pub(crate) header: Option<HeaderInPlace>,
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
@@ -148,9 +152,21 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
         // SAFETY: (1) `view` joins `mapping` in one value; (2) checked above, and by `Layout`'s invariant no
         // offset within it overflows; (3) by the bound on `A`; (4) by the promise.
         let view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
-        let Origin { path, offset, mode } = origin;
+        let Origin { path, offset, mode, header } = origin;
         let poisoned = AtomicBool::new(false);
-        Ok(Self { view, lent: None, layout, mapping, backing, path, offset, mode, poisoned, access: PhantomData })
+        Ok(Self {
+            view,
+            lent: None,
+            layout,
+            mapping,
+            backing,
+            path,
+            offset,
+            mode,
+            header,
+            poisoned,
+            access: PhantomData,
+        })
     }
 }
 
@@ -210,6 +226,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
             path: self.path,
             offset: self.offset,
             mode: self.mode,
+            header: self.header,
             poisoned: self.poisoned,
             access: PhantomData,
         })
@@ -295,6 +312,11 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     /// The file, for what is done to it beside its mapping; there is one in these modes.
     pub(crate) fn backing(&mut self) -> Result<&mut Backing> {
         self.backing.as_mut().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the array has no file"))
+    }
+
+    /// The `.npy` header that has to tell the array's shape.
+    pub(crate) fn header(&mut self) -> &mut Option<HeaderInPlace> {
+        &mut self.header
     }
 
     /// Takes on a layout of the same elements at the same place, which the file is long enough for. After an error all

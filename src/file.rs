@@ -5,7 +5,9 @@ mod draft;
 mod lock;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+#[cfg(not(unix))]
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -155,7 +157,7 @@ impl Backing {
         self.unsynced.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be.
+    /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
         !self.appends && cfg!(any(target_os = "linux", target_os = "android"))
     }
@@ -168,8 +170,9 @@ impl Backing {
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn write_at(&self, _: &[u8], _: u64) -> Result<()> {
-        Err(Error::new(ErrorKind::Unsupported, "writing beside a mapping is not coherent on this system"))
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(|e| Error::io("cannot write", e))
     }
 
     /// Gives an array's file its place: see [`Draft::publish`] and [`Draft::publish_new`].
@@ -182,14 +185,36 @@ impl Backing {
     /// # Errors
     /// `TooShort` if the file ends first, however long it was when opened.
     pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("cannot seek", e))?;
-        file.read_exact(bytes).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Error::new(ErrorKind::TooShort, "the file became shorter while it was being read")
+        if self.read_at(bytes, offset)? < bytes.len() {
+            return Err(Error::new(ErrorKind::TooShort, "the file became shorter while it was being read"));
+        }
+        Ok(())
+    }
+
+    /// Fills `bytes` from `offset` on, as far as the file goes; how far that was.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
+        let mut got = 0;
+        while got < bytes.len() {
+            match self.read_some(&mut bytes[got..], offset + got as u64) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("cannot read", e)),
             }
-            _ => Error::io("cannot read", e),
-        })
+        }
+        Ok(got)
+    }
+
+    #[cfg(unix)]
+    fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, bytes, offset)
+    }
+
+    #[cfg(not(unix))]
+    fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(bytes)
     }
 
     /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array

@@ -8,6 +8,7 @@ use crate::access::{Admits, Stored};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Placement};
+use crate::npy::{HeaderInPlace, MAGIC};
 
 /// Rows that do not lie in one piece are brought into one in pieces of about this many bytes.
 const PIECE: usize = 256 * 1024;
@@ -25,7 +26,14 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file.
     /// - [`ErrorKind::Truncated`], [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
     ///
+    /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
+    ///   tell the new shape: copy the array to a new file, as by [`create_npy`](Self::create_npy).
+    ///
     /// The array and its file are then as they were.
+    ///
+    /// # Live readers
+    /// The header of a `.npy` file is written last, when the rows are there: whoever opens it at any moment finds the
+    /// array without them or with them. In a raw file the rows that were complete stay as they are.
     ///
     /// # Example: a log of readings
     /// ```
@@ -78,21 +86,38 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             return Err(Error::new(ErrorKind::Overflow, format!("{rows} rows and {more} more cannot be counted")));
         };
         let new = old.with_rows(total)?;
+        let header = self.header_of(&new)?;
         self.grow_to(&new)?;
-        self.store_rows(rows, block).map_err(|e| self.undo(old, e))
+        self.store_rows(rows, block).and_then(|()| self.tell(header)).map_err(|e| self.undo(old, e))
     }
 
     fn resize_rows(&mut self, n: usize) -> Result<()> {
         let old = self.layout().clone();
         let new = old.with_rows(n)?;
+        let header = self.header_of(&new)?;
         if n >= old.rows() {
-            return self.grow_to(&new);
+            self.grow_to(&new)?;
+            return self.tell(header).map_err(|e| self.undo(old, e));
         }
         self.check_end()?;
         let end = new.span(self.offset(), Placement::InPlace)?.end();
-        // The memory goes before what it shows.
-        self.relayout(new)?;
-        self.backing()?.cut(end).map_err(|e| self.undo(old, e))
+        // The header goes before what it tells of, and the memory before what it shows.
+        let cut = self.tell(header).and_then(|()| self.relayout(new)).and_then(|()| self.backing()?.cut(end));
+        cut.map_err(|e| self.undo(old, e))
+    }
+
+    /// What a `.npy` header will have to say, before anything is done that it might have no room for.
+    fn header_of(&mut self, new: &Layout<D>) -> Result<Option<HeaderInPlace>> {
+        let axis = new.outermost().map_or(0, |axis| axis.index());
+        self.header().as_ref().map(|header| header.with_rows(axis, new.rows())).transpose()
+    }
+
+    /// Tells readers of a `.npy` file of the new shape: the last step of growing, by one system call.
+    fn tell(&mut self, header: Option<HeaderInPlace>) -> Result<()> {
+        let Some(header) = header else { return Ok(()) };
+        self.backing()?.write_at(header.bytes(), header.offset())?;
+        *self.header() = Some(header);
+        Ok(())
     }
 
     /// Adds zero rows at the end. First the file, which can fail, then the mapping.
@@ -111,7 +136,10 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Back to an earlier layout after a failure. If even this fails, nothing more is known.
     fn undo(&mut self, old: Layout<D>, failure: Error) -> Error {
         let undone = old.span(self.offset(), Placement::InPlace).and_then(|span| {
+            let header = self.header_of(&old)?;
+            self.backing()?.grow(span.end())?;
             self.relayout(old)?;
+            self.tell(header)?;
             self.backing()?.cut(span.end())
         });
         if undone.is_err() {
@@ -121,6 +149,8 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     }
 
     /// Where the array ends, in bytes from the start of the file: which has to end there too.
+    ///
+    /// A `.npy` file may go on, with what an append that was killed left behind: that is cut off.
     fn check_end(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
@@ -132,7 +162,9 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
                 format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
             ));
         }
-        if len > end {
+        if len > end && self.header().is_some() && !self.another_array_at(end)? {
+            self.backing()?.cut(end)?;
+        } else if len > end {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
@@ -142,6 +174,13 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             ));
         }
         Ok(end)
+    }
+
+    /// `np.save` to an open file puts one array behind another.
+    fn another_array_at(&mut self, offset: u64) -> Result<bool> {
+        let mut magic = [0; MAGIC.len()];
+        self.backing()?.read_at(&mut magic, offset)?;
+        Ok(&magic == MAGIC)
     }
 
     fn check_rows(&self, start: usize, block: &ArrayRef<A, D>) -> Result<()> {

@@ -84,6 +84,10 @@ impl<D: Dimension> Layout<D> {
         Self::new(dim, Order::C, item)
     }
 
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
     /// Of all elements together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -5,18 +5,20 @@
 
 mod access;
 mod array;
+mod doors;
 mod element;
 mod error;
 mod file;
 mod grow;
 mod layout;
 mod mapping;
+pub mod npy;
 mod options;
 mod stage;
 
-pub use access::{Access, Admits, CopyOnWrite, Mode, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
+pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
-pub use element::Bool8;
+pub use element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64, units};
 pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;
 pub use mapping::Advice;

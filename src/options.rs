@@ -5,6 +5,8 @@
 //! at [`MmapArrayOptions::open`], and hands it on to `array`.
 #![allow(unsafe_code)]
 
+mod npy;
+
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -12,13 +14,14 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, IntoDimension, ShapeBuilder};
 
-use crate::access::{Admits, Mode, Private, ReadOnly, ReadWrite, Rights, Staging};
+use crate::access::{Admits, Mode, Opens, Private, ReadOnly, ReadWrite, Rights, Staging};
 use crate::array::{MmapArrayBase, Origin};
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Draft, Lock, Target};
 use crate::layout::{Layout, Order, Placement, axes, take_apart};
 use crate::mapping::Mapping;
+use crate::npy::{HEADER_CAP, HeaderInPlace};
 
 /// How to open an array: made by [`options`](MmapArrayBase::options), ended by a door such as [`open`](Self::open).
 ///
@@ -49,7 +52,19 @@ pub struct MmapArrayOptions<A, D, M> {
     populate: bool,
     extend: bool,
     preallocate: bool,
+    /// For `.npy` files.
+    max_header_size: usize,
+    page_aligned: bool,
     opens: PhantomData<fn() -> (A, M)>,
+}
+
+/// An array whose place in its file is known.
+struct Placed<D> {
+    layout: Layout<D>,
+    /// Of the first element, in bytes.
+    offset: u64,
+    /// The `.npy` header to be kept in step with the array, where the mode can change its shape.
+    header: Option<HeaderInPlace>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +83,7 @@ impl<A, D: Clone, M> Clone for MmapArrayOptions<A, D, M> {
 }
 
 impl<A, D, M> MmapArrayOptions<A, D, M> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             offset: 0,
             wanted: Wanted::WholeFile,
@@ -76,11 +91,13 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
             populate: false,
             extend: false,
             preallocate: true,
+            max_header_size: HEADER_CAP,
+            page_aligned: false,
             opens: PhantomData,
         }
     }
 
-    /// Where the array starts in the file, in bytes. Default: 0.
+    /// Where the array, or the `.npy` header before it, starts in the file, in bytes. Default: 0.
     #[must_use]
     pub fn offset(mut self, bytes: u64) -> Self {
         self.offset = bytes;
@@ -121,8 +138,9 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     }
 
     fn with<D2>(self, wanted: Wanted<D2>) -> MmapArrayOptions<A, D2, M> {
-        let Self { offset, lock, populate, extend, preallocate, .. } = self;
-        MmapArrayOptions { offset, wanted, lock, populate, extend, preallocate, opens: PhantomData }
+        let Self { offset, lock, populate, extend, preallocate, max_header_size, page_aligned, .. } = self;
+        let opens = PhantomData;
+        MmapArrayOptions { offset, wanted, lock, populate, extend, preallocate, max_header_size, page_aligned, opens }
     }
 
     /// Which lock to take. Default: [`Lock::BestEffort`] for files opened by path, none for file handles.
@@ -159,7 +177,7 @@ impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
     }
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D, M> {
     /// Maps an existing file.
     ///
     /// # Errors
@@ -211,17 +229,15 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
 
     fn map_backing(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
         backing.preallocate(self.preallocate);
-        let layout = self.layout(backing.len())?;
+        let placed = self.place(self.layout(backing.len())?);
         let old_len = backing.len();
-        if self.extend && layout.bytes() > 0 {
-            let span = layout.span(self.offset, Placement::InPlace)?;
+        if self.extend && placed.layout.bytes() > 0 {
+            let span = placed.layout.span(placed.offset, Placement::InPlace)?;
             backing.grow(span.end())?;
         }
-        let mapped = layout
-            .extent(self.offset, Placement::InPlace, backing.len(), self.remedy())
-            .and_then(|extent| Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate));
-        match mapped {
-            Ok(mapping) => self.finish(layout, mapping, backing, M::RIGHTS.into()),
+        let remedy = if M::RIGHTS.writes_file() { "; `.extend(true)` would grow it" } else { "" };
+        match self.map_placed(&placed, &backing, remedy) {
+            Ok(mapping) => self.finish(placed, mapping, backing, M::RIGHTS.into()),
             Err(e) => {
                 if backing.len() > old_len {
                     backing.cut(old_len)?;
@@ -230,19 +246,28 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
             }
         }
     }
+}
 
-    fn remedy(&self) -> &'static str {
-        if M::RIGHTS.writes_file() { "; `.extend(true)` would grow it" } else { "" }
+impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+    /// An array that starts at the offset: no `.npy` file.
+    fn place(&self, layout: Layout<D>) -> Placed<D> {
+        Placed { layout, offset: self.offset, header: None }
+    }
+
+    fn map_placed(&self, placed: &Placed<D>, backing: &Backing, remedy: &str) -> Result<Mapping> {
+        let extent = placed.layout.extent(placed.offset, Placement::InPlace, backing.len(), remedy)?;
+        Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate)
     }
 
     fn finish(
         &self,
-        layout: Layout<D>,
+        placed: Placed<D>,
         mapping: Mapping,
         mut backing: Backing,
         mode: Mode,
     ) -> Result<MmapArrayBase<A, D, M>> {
-        let origin = Origin { path: backing.take_path(), offset: self.offset, mode };
+        let Placed { layout, offset, header } = placed;
+        let origin = Origin { path: backing.take_path(), offset, mode, header };
         MmapArrayBase::new(layout, mapping, Some(backing), origin)
     }
 
@@ -275,11 +300,24 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
         })
     }
 
-    /// Maps a file without a name that was just made for this layout.
-    fn map_new(&self, layout: Layout<D>, backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
-        let extent = layout.extent(self.offset, Placement::InPlace, backing.len(), "")?;
-        let mapping = Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate)?;
-        self.finish(layout, mapping, backing, Mode::Create)
+    /// Makes the file of a new array and maps it; `publish` comes last, after everything that can fail.
+    fn create_placed(
+        &self,
+        placed: Placed<D>,
+        draft: impl FnOnce(u64) -> Result<Draft>,
+        publish: impl FnOnce(Draft) -> Result<Backing>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let len = placed.layout.span(placed.offset, Placement::InPlace)?.end();
+        let draft = draft(len)?;
+        if let Some(header) = &placed.header {
+            draft.write_at(header.bytes(), header.offset())?;
+        }
+        draft.lock(self.lock.unwrap_or_default())?;
+        let extent = placed.layout.extent(placed.offset, Placement::InPlace, draft.len(), "")?;
+        let mapping = Mapping::of_file(draft.file(), extent, M::RIGHTS, self.populate)?;
+        let mut backing = publish(draft)?;
+        backing.preallocate(self.preallocate);
+        self.finish(placed, mapping, backing, Mode::Create)
     }
 
     fn layout(&self, file_len: u64) -> Result<Layout<D>> {
@@ -312,11 +350,16 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A,
 
     fn load_path(&self, path: &Path) -> Result<MmapArrayBase<A, D, M>> {
         self.check_for(Placement::Copied)?;
-        let mut backing = Backing::open(path, Rights::Read, self.lock.unwrap_or_default())?;
-        let layout = self.layout(backing.len())?;
-        let extent = layout.extent(self.offset, Placement::Copied, backing.len(), "")?;
+        let backing = Backing::open(path, Rights::Read, self.lock.unwrap_or_default())?;
+        let placed = self.place(self.layout(backing.len())?);
+        Self::load_placed(placed, backing)
+    }
+
+    fn load_placed(placed: Placed<D>, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+        let Placed { layout, offset, .. } = placed;
+        let extent = layout.extent(offset, Placement::Copied, backing.len(), "")?;
         let mapping = Mapping::copy_of_file(&backing, extent, layout.item())?;
-        let origin = Origin { path: backing.take_path(), offset: self.offset, mode: M::RIGHTS.into() };
+        let origin = Origin { path: backing.take_path(), offset, mode: M::RIGHTS.into(), header: None };
         MmapArrayBase::new(layout, mapping, None, origin)
     }
 }
@@ -330,10 +373,10 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
     pub fn map_sealed(self, file: &File) -> Result<MmapArrayBase<A, D, ReadOnly>> {
         self.check()?;
         let backing = Backing::adopt(file, Rights::Read, self.lock.unwrap_or(Lock::None))?;
-        let layout = self.layout(backing.len())?;
-        let extent = layout.extent(self.offset, Placement::InPlace, backing.len(), "")?;
+        let placed = self.place(self.layout(backing.len())?);
+        let extent = placed.layout.extent(placed.offset, Placement::InPlace, backing.len(), "")?;
         let mapping = Mapping::of_sealed_file(&backing, extent)?;
-        self.finish(layout, mapping, backing, Mode::ReadOnly)
+        self.finish(placed, mapping, backing, Mode::ReadOnly)
     }
 }
 
@@ -359,7 +402,9 @@ where
     /// As for [`open`](Self::open), from the moment the file is at its path.
     pub unsafe fn create<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
-        self.create_by(|| Target::replace(path), Draft::publish).map_err(|e| e.with_path(path))
+        self.required_layout()
+            .and_then(|layout| self.create_at(path, self.place(layout), Target::replace, Draft::publish))
+            .map_err(|e| e.with_path(path))
     }
 
     /// Like [`create`](Self::create), at a path where nothing may be yet.
@@ -372,32 +417,31 @@ where
     /// As for [`create`](Self::create).
     pub unsafe fn create_new<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
-        self.create_by(|| Target::fresh(path), Draft::publish_new).map_err(|e| e.with_path(path))
+        self.required_layout()
+            .and_then(|layout| self.create_at(path, self.place(layout), Target::fresh, Draft::publish_new))
+            .map_err(|e| e.with_path(path))
     }
 
-    /// Everything that can fail comes before `publish`.
-    fn create_by(
+    fn create_at(
         &self,
-        target: impl FnOnce() -> Result<Target>,
+        path: &Path,
+        placed: Placed<D>,
+        resolve: impl FnOnce(&Path) -> Result<Target>,
         publish: impl FnOnce(Draft, Target) -> Result<Backing>,
     ) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        let layout = self.required_layout()?;
-        let len = layout.span(self.offset, Placement::InPlace)?.end();
-        let target = target()?;
-        let draft = Draft::new(&target, len, self.preallocate)?;
-        draft.lock(self.lock.unwrap_or_default())?;
-        let extent = layout.extent(self.offset, Placement::InPlace, draft.len(), "")?;
-        let mapping = Mapping::of_file(draft.file(), extent, Rights::ReadWrite, self.populate)?;
-        let mut backing = publish(draft, target)?;
-        backing.preallocate(self.preallocate);
-        self.finish(layout, mapping, backing, Mode::Create)
+        placed.layout.span(placed.offset, Placement::InPlace)?;
+        let target = resolve(path)?;
+        self.create_placed(
+            placed,
+            |len| Draft::new(&target, len, self.preallocate),
+            |draft| publish(draft, target.clone()),
+        )
     }
 
     /// A temporary array: see [`MmapArrayBase::scratch`].
-    fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        let layout = self.required_layout()?;
-        let draft = Draft::scratch(layout.span(0, Placement::InPlace)?.end())?;
-        self.map_new(layout, draft.keep_unnamed(None))
+    pub(crate) fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let placed = self.place(self.required_layout()?);
+        self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)))
     }
 }
 
@@ -407,99 +451,14 @@ where
 {
     /// A file without a name, to be put at `path` later: see [`MmapArrayBase::stage`].
     pub(crate) fn stage(self, path: &Path) -> Result<MmapArrayBase<A, D, Staging>> {
-        let layout = self.required_layout()?;
-        let len = layout.span(self.offset, Placement::InPlace)?.end();
+        let placed = self.place(self.required_layout()?);
+        self.stage_placed(path, placed)
+    }
+
+    fn stage_placed(&self, path: &Path, placed: Placed<D>) -> Result<MmapArrayBase<A, D, Staging>> {
+        placed.layout.span(placed.offset, Placement::InPlace)?;
         let target = Target::replace(path)?;
-        let draft = Draft::secret(&target, len, self.preallocate)?;
-        let backing = draft.keep_unnamed(Some(target.into_path()));
-        self.map_new(layout, backing)
-    }
-}
-
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
-    /// Offset, shape, order, lock: how to open an array in this mode.
-    pub fn options() -> MmapArrayOptions<A, D, M> {
-        MmapArrayOptions::new()
-    }
-
-    /// Maps a whole file as an array of one axis.
-    ///
-    /// # Errors
-    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
-    ///
-    /// # Safety
-    /// As for [`MmapArrayOptions::open`]: while the array lives, no byte of it changes in the file except through it,
-    /// and the file is not cut below its end.
-    pub unsafe fn open<P: AsRef<Path>>(path: P) -> Result<Self> {
-        // SAFETY: the same promise.
-        unsafe { Self::options().open(path) }
-    }
-}
-
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayBase<A, D, M> {
-    /// Reads a whole file into private memory, as an array of one axis. Safe, on any file system.
-    ///
-    /// # Errors
-    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
-    pub fn load<P: AsRef<Path>>(path: P) -> Result<Self> {
-        Self::options().load(path)
-    }
-}
-
-impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, ReadWrite>
-where
-    ReadWrite: Admits<A>,
-{
-    /// Creates a file of this shape, or replaces the one that is there, and maps it, all zero. The shape fixes the
-    /// dimension and the order: see [`MmapArrayOptions::create`].
-    ///
-    /// # Errors
-    /// Those of [`MmapArrayOptions::create`].
-    ///
-    /// # Safety
-    /// As for [`MmapArrayOptions::create`]: while the array lives, no byte of it changes in the file except through
-    /// it, and the file is not cut.
-    pub unsafe fn create<P: AsRef<Path>, Sh: ShapeBuilder>(
-        path: P,
-        shape: Sh,
-    ) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
-        // SAFETY: the same promise.
-        unsafe { Self::options().shape(shape).create(path) }
-    }
-
-    /// Like [`create`](Self::create), at a path where nothing may be yet.
-    ///
-    /// # Errors
-    /// Those of [`MmapArrayOptions::create_new`].
-    ///
-    /// # Safety
-    /// As for [`create`](Self::create).
-    pub unsafe fn create_new<P: AsRef<Path>, Sh: ShapeBuilder>(
-        path: P,
-        shape: Sh,
-    ) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
-        // SAFETY: the same promise.
-        unsafe { Self::options().shape(shape).create_new(path) }
-    }
-
-    /// A temporary array that may be larger than memory: all zero, in a file without a name, gone when it is dropped.
-    /// Safe: nobody else can reach it.
-    ///
-    /// It lies in the system's folder for temporary files (on unix `TMPDIR`, else `/tmp`), and takes its space there
-    /// at once. Where that is held in memory (tmpfs), set `TMPDIR` to a folder on a disk.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] (storage full), [`ErrorKind::Overflow`], [`ErrorKind::Unsupported`] on a file system that has
-    /// no files without a name.
-    ///
-    /// ```
-    /// let mut a = ndarray_mmap::MmapArrayMut::<f64>::scratch((1000, 3))?;
-    /// a.fill(0.5);
-    /// assert_eq!(a.sum(), 1500.0);
-    /// assert!(a.path().is_none());
-    /// # Ok::<(), ndarray_mmap::Error>(())
-    /// ```
-    pub fn scratch<Sh: ShapeBuilder>(shape: Sh) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>> {
-        Self::options().shape(shape).scratch()
+        let draft = |len| Draft::secret(&target, len, self.preallocate);
+        self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -12,7 +12,7 @@ use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// As the caller named it, made absolute.
     named: PathBuf,
@@ -57,8 +57,8 @@ impl Target {
     }
 
     /// As the caller named it, made absolute.
-    pub(crate) fn into_path(self) -> PathBuf {
-        self.named
+    pub(crate) fn path_named(&self) -> PathBuf {
+        self.named.clone()
     }
 
     fn at(path: &Path) -> Result<Self> {
@@ -220,6 +220,13 @@ impl Draft {
     /// In bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Writes within the file.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("cannot seek", e))?;
+        file.write_all(bytes).map_err(|e| Error::io("cannot write the header", e))
     }
 
     /// Excludes others from the moment the file has a name.

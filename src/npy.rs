@@ -1,0 +1,27 @@
+//! The `.npy` format: header bytes and what they mean. No file, no mapping, no `unsafe`.
+//!
+//! Headers are read as NumPy reads them and written as it writes them, byte for byte. Work and memory are linear in
+//! the header's length, which is capped before anything is allocated.
+//!
+//! # What is not read
+//! Python objects, which a file cannot hold. And a few spellings that NumPy takes but never writes: several types in
+//! one string (`'<i4,<f4'`, `'3f8'`), names of types that depend on the machine (`'long'`, `'int'`), strings in three
+//! quotes or side by side, numbers other than in plain decimal digits.
+
+#[cfg(test)]
+mod corpus;
+mod descr;
+mod dtype;
+mod element;
+mod header;
+mod in_place;
+mod literal;
+mod repr;
+mod write;
+
+pub use dtype::{ByteOrder, Dtype, Field, Kind, Unit};
+pub use element::NpyElement;
+pub use header::Header;
+pub(crate) use header::{HEADER_CAP, MAGIC, PREAMBLE_LEN, Preamble};
+pub(crate) use in_place::HeaderInPlace;
+pub(crate) use write::{ARRAY_ALIGN, PAGE_ALIGN};

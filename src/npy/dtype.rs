@@ -1,0 +1,437 @@
+//! What a `descr` means: values, no text (that is `descr.rs`) and no Rust types (those are `element.rs`).
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::literal::malformed;
+use crate::{Error, ErrorKind, Result};
+
+/// NumPy keeps item sizes and sub-array axes in a C `int`; so do its files.
+pub(super) const MAX_ITEMSIZE: usize = i32::MAX as usize;
+
+/// NumPy's `NPY_MAXDIMS`.
+pub(crate) const MAX_DIMS: usize = 64;
+
+/// What one element of a `.npy` file is: NumPy's `dtype`.
+///
+/// Two are equal when they mean the same bytes, however a header spells them: on a little-endian machine `=f8` and
+/// `float64` are `<f8`, one-byte types have no byte order, and padding is where no field is. Titles are not compared.
+///
+/// [`Display`](fmt::Display) prints NumPy's `descr`, and [`FromStr`](std::str::FromStr) reads it:
+/// ```
+/// use ndarray_mmap::npy::{Dtype, Kind};
+///
+/// let dtype: Dtype = "[('t', '<M8[us]'), ('', '|V4'), ('xyz', 'float32', (3,))]".parse()?;
+/// assert_eq!(dtype.itemsize(), 24);
+/// assert_eq!(dtype.fields()[1].offset(), 12);
+/// assert_eq!(dtype.fields()[1].dtype().kind(), Kind::Float);
+/// # #[cfg(target_endian = "little")]
+/// assert_eq!(dtype.to_string(), "[('t', '<M8[us]'), ('', '|V4'), ('xyz', '<f4', (3,))]");
+/// # Ok::<(), ndarray_mmap::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dtype {
+    pub(super) kind: Kind,
+    /// `NotApplicable` wherever it says nothing, so that equal types compare equal.
+    pub(super) byteorder: ByteOrder,
+    /// Bytes of one item, before the sub-array's axes.
+    pub(super) base_itemsize: usize,
+    /// Of a record, by offset, none reaching into the next.
+    pub(super) fields: Vec<Field>,
+    /// The sub-array's axes; none for most types.
+    pub(super) shape: Vec<usize>,
+}
+
+/// What kind of thing an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// `b1`, a byte that is 0 or 1.
+    Bool,
+    /// `i`, a signed integer.
+    Int,
+    /// `u`, an unsigned integer.
+    Uint,
+    /// `f`, a float; with 16 bytes the `long double` of x86-64, which Rust has no type for.
+    Float,
+    /// `c`, two floats.
+    Complex,
+    /// `m8[..]`, a time span counted in steps of `count` units.
+    Timedelta {
+        /// What is counted.
+        unit: Unit,
+        /// How many of them make one step; 1 for most.
+        count: u32,
+    },
+    /// `M8[..]`, a time since 1970 counted in steps of `count` units.
+    Datetime {
+        /// What is counted.
+        unit: Unit,
+        /// How many of them make one step; 1 for most.
+        count: u32,
+    },
+    /// `S`, a string of bytes, filled up with zeros.
+    Bytes,
+    /// `U`, a string of 4-byte code points, filled up with zeros.
+    Str,
+    /// `V`, bytes of no stated meaning.
+    Void,
+    /// Named fields.
+    Record,
+}
+
+/// The unit of a date or of a time span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Unit {
+    /// None stated (`M8`).
+    Generic,
+    Year,
+    Month,
+    Week,
+    Day,
+    Hour,
+    Minute,
+    Second,
+    Millisecond,
+    Microsecond,
+    Nanosecond,
+    Picosecond,
+    Femtosecond,
+    Attosecond,
+}
+
+/// The order of an item's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ByteOrder {
+    /// `<`
+    Little,
+    /// `>`
+    Big,
+    /// `|`: one byte, or a string of single bytes.
+    NotApplicable,
+}
+
+impl ByteOrder {
+    /// That of this machine.
+    pub const NATIVE: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
+}
+
+/// A field of a record.
+#[derive(Clone)]
+pub struct Field {
+    pub(super) name: String,
+    pub(super) title: Option<String>,
+    pub(super) offset: usize,
+    pub(super) dtype: Dtype,
+}
+
+impl Dtype {
+    /// A type that is no record and no sub-array; the byte order is dropped where it says nothing.
+    pub(super) fn scalar(kind: Kind, byteorder: ByteOrder, itemsize: usize) -> Self {
+        let ordered = match kind {
+            Kind::Bool | Kind::Bytes | Kind::Void | Kind::Record => false,
+            Kind::Str => true,
+            _ => itemsize > 1,
+        };
+        let byteorder = if ordered { byteorder } else { ByteOrder::NotApplicable };
+        Self { kind, byteorder, base_itemsize: itemsize, fields: Vec::new(), shape: Vec::new() }
+    }
+
+    /// A record of `fields` in `itemsize` bytes; what they leave free is padding, and so is a field named `""`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if fields overlap, reach past `itemsize`, or share a name.
+    pub fn record(fields: impl IntoIterator<Item = Field>, itemsize: usize) -> Result<Self> {
+        let mut fields: Vec<Field> = fields.into_iter().collect();
+        fields.sort_by_key(|f| (f.offset, f.dtype.itemsize()));
+        let mut end = 0;
+        for field in &fields {
+            if field.offset < end {
+                let Field { name, offset, .. } = field;
+                return Err(invalid(format!(
+                    "field `{name}` at offset {offset} begins before the last one ends at {end}"
+                )));
+            }
+            end = field.offset.saturating_add(field.dtype.itemsize());
+        }
+        if end > itemsize {
+            return Err(invalid(format!("the fields end at byte {end} of a record of {itemsize} bytes")));
+        }
+        fields.retain(|f| !f.name.is_empty());
+        if let Some(name) = repeated_name(&fields) {
+            return Err(invalid(format!("two fields are called `{name}`")));
+        }
+        Ok(Self::from_fields(fields, itemsize))
+    }
+
+    /// Of fields known to be in order.
+    pub(super) fn from_fields(fields: Vec<Field>, itemsize: usize) -> Self {
+        Self { fields, ..Self::scalar(Kind::Record, ByteOrder::NotApplicable, itemsize) }
+    }
+
+    /// `len` of this, one after the other.
+    pub(super) fn array(mut self, len: usize) -> Self {
+        self.shape.insert(0, len);
+        self
+    }
+
+    /// What kind of thing one item is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The order of an item's bytes.
+    pub fn byteorder(&self) -> ByteOrder {
+        self.byteorder
+    }
+
+    /// The bytes of one element, padding included.
+    pub fn itemsize(&self) -> usize {
+        self.shape.iter().fold(self.base_itemsize, |product, &n| product.saturating_mul(n))
+    }
+
+    /// The axes inside one element: `(3,)` of `('<f4', (3,))`, none for most types.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The fields of a record, by offset; padding is what lies between.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Whether an element of this type reads a file of type `found`.
+    ///
+    /// Equal types do. So does `|VN`, the type of `[u8; N]`, for whatever is N plain bytes: `|SN` as well, and `|u1`
+    /// with a last axis of N.
+    pub fn reads(&self, found: &Dtype) -> bool {
+        self.reads_with_axes(found, &found.shape)
+    }
+
+    /// `reads`, where the axes inside one element of `found` are `shape` instead of its own: a header has them among
+    /// the array's.
+    pub(super) fn reads_with_axes(&self, found: &Dtype, shape: &[usize]) -> bool {
+        if self.kind == Kind::Void && found.kind == Kind::Uint && found.base_itemsize == 1 {
+            return shape.split_last().is_some_and(|(last, rest)| *last == self.base_itemsize && rest == self.shape);
+        }
+        if self.shape != shape || self.base_itemsize != found.base_itemsize {
+            return false;
+        }
+        match (self.kind, found.kind) {
+            (Kind::Void, Kind::Void | Kind::Bytes) => true,
+            (Kind::Record, Kind::Record) => {
+                let (ours, theirs) = (&self.fields, &found.fields);
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| ours.reads(theirs))
+            }
+            (a, b) => a == b && self.byteorder == found.byteorder,
+        }
+    }
+
+    /// Where a record of this type parts from one of type `found` that it does not read, for a message.
+    pub(super) fn first_difference(&self, found: &Dtype) -> Option<String> {
+        if self.kind != Kind::Record || found.kind != Kind::Record {
+            return None;
+        }
+        let (mut ours, mut theirs) = (self.fields.iter(), found.fields.iter());
+        loop {
+            let (ours, theirs) = match (ours.next(), theirs.next()) {
+                (Some(ours), Some(theirs)) if ours.reads(theirs) => continue,
+                (None, None) => (format!("{} bytes", self.base_itemsize), format!("{} bytes", found.base_itemsize)),
+                (ours, theirs) => {
+                    let show = |field: Option<&Field>| field.map_or("no more fields".into(), |f| format!("{f:?}"));
+                    (show(ours), show(theirs))
+                }
+            };
+            return Some(format!("{theirs} in the file, {ours} in the struct"));
+        }
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// The first name or title that an earlier field has already.
+pub(super) fn repeated_name(fields: &[Field]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    fields.iter().flat_map(|f| [f.title.as_deref(), Some(f.name())]).flatten().find(|&name| !seen.insert(name))
+}
+
+/// `itemsize` with sub-array axes of `shape`, or the reason why NumPy has no such type.
+pub(super) fn check_size(at: usize, itemsize: usize, shape: &[usize]) -> Result<()> {
+    // A zero among the axes makes the product zero, but must not hide that the others overflow it.
+    let bytes = shape.iter().filter(|&&n| n != 0).try_fold(itemsize, |product, &n| product.checked_mul(n));
+    match bytes {
+        Some(bytes) if bytes <= MAX_ITEMSIZE => Ok(()),
+        _ => Err(malformed(at, format_args!("expected an item of at most {MAX_ITEMSIZE} bytes, as NumPy has them"))),
+    }
+}
+
+impl Field {
+    /// A field of `dtype`, `offset` bytes after the record's start; the name `""` makes it padding.
+    pub fn new(name: impl Into<String>, offset: usize, dtype: Dtype) -> Self {
+        Self { name: name.into(), title: None, offset, dtype }
+    }
+
+    fn reads(&self, found: &Field) -> bool {
+        self.name == found.name && self.offset == found.offset && self.dtype.reads(&found.dtype)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// NumPy's second name for it, if it has one.
+    pub fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// Bytes from the record's start.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Its type.
+    pub fn dtype(&self) -> &Dtype {
+        &self.dtype
+    }
+}
+
+impl PartialEq for Field {
+    /// A title is another word for the same bytes.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.offset == other.offset && self.dtype == other.dtype
+    }
+}
+
+impl Eq for Field {}
+
+impl Unit {
+    const ALL: [(Unit, &str); 14] = [
+        (Unit::Generic, "generic"),
+        (Unit::Year, "Y"),
+        (Unit::Month, "M"),
+        (Unit::Week, "W"),
+        (Unit::Day, "D"),
+        (Unit::Hour, "h"),
+        (Unit::Minute, "m"),
+        (Unit::Second, "s"),
+        (Unit::Millisecond, "ms"),
+        (Unit::Microsecond, "us"),
+        (Unit::Nanosecond, "ns"),
+        (Unit::Picosecond, "ps"),
+        (Unit::Femtosecond, "fs"),
+        (Unit::Attosecond, "as"),
+    ];
+
+    /// NumPy's code for it, as in `M8[us]`.
+    pub fn code(self) -> &'static str {
+        Self::ALL.iter().find(|(unit, _)| *unit == self).map_or("generic", |(_, code)| code)
+    }
+
+    pub(super) fn from_code(code: &str) -> Option<Self> {
+        let code = if code == "μs" { "us" } else { code };
+        Self::ALL.iter().find(|(_, c)| *c == code).map(|(unit, _)| *unit)
+    }
+}
+
+impl fmt::Debug for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dtype({self})")
+    }
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {} at byte {}", self.name.escape_debug(), self.dtype, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn dtype(descr: &str) -> Dtype {
+        descr.parse().unwrap_or_else(|e| panic!("{descr}: {e}"))
+    }
+
+    #[test]
+    fn equal_means_the_same_bytes() {
+        for (a, b) in [
+            ("f8", "=f8"),
+            ("|f8", "float64"),
+            ("d", "double"),
+            (if cfg!(target_endian = "big") { ">i4" } else { "<i4" }, "i4"),
+            ("<u1", ">u1"),
+            ("|b1", "?"),
+            ("<S3", "a3"),
+            ("M8[1us]", "datetime64[us]"),
+            ("m8", "m8[generic]"),
+            ("[('a', '<f8')]", "[(('title', 'a'), '<f8')]"),
+            ("[('a', '<f4', 3)]", "[['a', ('<f4', (3,))]]"),
+            ("[('a', 'u1'), ('', '|V3'), ('', '<u2', (2,))]", "[('a', 'u1'), ('', 'V7')]"),
+            ("(('<f4', 2), (3, 4))", "('<f4', [3, 4, 2])"),
+            ("('<f4', ())", "<f4"),
+        ] {
+            assert_eq!(dtype(a), dtype(b), "{a} {b}");
+        }
+        for (a, b) in [
+            ("<f8", ">f8"),
+            ("<f8", "<f4"),
+            ("<i8", "<u8"),
+            ("|b1", "|u1"),
+            ("<U3", ">U3"),
+            ("<M8[us]", "<m8[us]"),
+            ("<M8[us]", "<M8[ns]"),
+            ("<M8[us]", "<M8[10us]"),
+            ("|S3", "|V3"),
+            ("[('a', '<f8')]", "[('b', '<f8')]"),
+            ("[('a', '<f8')]", "<f8"),
+            ("[('a', '<f4')]", "[('a', '<f4'), ('', '|V4')]"),
+            ("[('a', '<f4'), ('', '|V4')]", "[('', '|V4'), ('a', '<f4')]"),
+            ("[('a', '<f4')]", "[('a', '>f4')]"),
+            ("[('a', '<f4', (2, 3))]", "[('a', '<f4', (3, 2))]"),
+        ] {
+            assert_ne!(dtype(a), dtype(b));
+        }
+    }
+
+    #[test]
+    fn records_have_fields_in_order_and_apart() {
+        let f4 = || dtype("<f4");
+        let made = Dtype::record([Field::new("b", 8, f4()), Field::new("", 4, f4()), Field::new("a", 0, f4())], 16);
+        assert_eq!(made.unwrap(), dtype("[('a', '<f4'), ('', '|V4'), ('b', '<f4'), ('', '|V4')]"));
+        for (fields, size, part) in [
+            (vec![Field::new("a", 0, f4()), Field::new("b", 2, f4())], 8, "begins before"),
+            (vec![Field::new("a", 0, f4()), Field::new("b", 4, f4())], 7, "end at byte 8"),
+            (vec![Field::new("a", usize::MAX, f4()), Field::new("b", 4, f4())], 7, "end at byte"),
+            (vec![Field::new("a", 0, f4()), Field::new("a", 4, f4())], 8, "two fields"),
+        ] {
+            let e = Dtype::record(fields, size).unwrap_err();
+            assert!(e.to_string().contains(part), "{e}");
+            assert_eq!(e.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn plain_bytes_read_plain_bytes_only() {
+        let v4 = dtype("|V4");
+        for found in ["|V4", "|S4", "('|u1', (4,))"] {
+            assert!(v4.reads(&dtype(found)), "{found}");
+            let field = |descr| dtype(&format!("[('a', {descr})]"));
+            let quoted = if found.starts_with('(') { found.into() } else { format!("'{found}'") };
+            assert!(field("'|V4'").reads(&field(&quoted)), "{found}");
+        }
+        for found in
+            ["|V5", "|S5", "<f4", "<U1", "[('a', '|V4')]", "|u1", "('|u1', (4, 1))", "('|u1', (2, 2))", "('|i1', (4,))"]
+        {
+            assert!(!v4.reads(&dtype(found)), "{found}");
+        }
+        assert!(!dtype("|S4").reads(&v4));
+        assert!(dtype("('|V4', (2,))").reads(&dtype("('|u1', (2, 4))")));
+    }
+}

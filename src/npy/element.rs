@@ -1,0 +1,496 @@
+//! Which dtype a Rust type is, and which Rust type a dtype is.
+
+use super::dtype::{ByteOrder, Dtype, Field, Kind};
+use crate::element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64};
+
+/// An element type that `.npy` files know.
+///
+/// | Rust | NumPy |
+/// |---|---|
+/// | `u8` .. `u64`, `i8` .. `i64`, `f32`, `f64` | `u1` .. `u8`, `i1` .. `i8`, `f4`, `f8`, in this machine's byte order |
+/// | `usize`, `isize` | as wide as they are here: `u8`, `i8` |
+/// | [`Bool8`] | `b1` |
+/// | `half::f16` (feature `half`) | `f2` |
+/// | `num_complex::Complex<f32>`, `<f64>` (feature `num-complex`) | `c8`, `c16` |
+/// | `rend::f64_be`, `rend::u16_le` .. (feature `rend`) | `>f8`, `<u2` ..: the byte order they name |
+/// | `rend::unaligned::f64_ule` .. (feature `rend`) | the same at any offset |
+/// | [`Datetime64<U>`], [`Timedelta64<U>`] | `M8[us]`, `m8[s]` .. |
+/// | [`Bytes<N>`] | `SN` |
+/// | `[u8; N]` | `VN`; reads `SN` too, and `u1` with a last axis of N |
+/// | `[T; N]` | T, and N is the last axis of the file: five `[f32; 3]` are `f4` of shape (5, 3) |
+/// | `[T; N]` in a record | a sub-array: `('x', '<f4', (3,))` |
+/// | a struct, by [`npy_record!`](crate::npy_record) | `[('x', '<f8'), ('', 'V4'), ..]` |
+///
+/// `[u8; N]` is `V` and not `S` since `S` is text to NumPy, which drops the zeros at its end: no type for a hash or an
+/// address. `bool`, `char` and enums are missing since a file may hold bytes that they must not.
+///
+/// To implement it by hand is safe: a type that is not what its `dtype` says reads wrong values, never invalid ones,
+/// since what may be mapped at all is for bytemuck's traits to say.
+/// ```
+/// use ndarray_mmap::npy::{Dtype, NpyElement};
+///
+/// #[derive(Clone, Copy)]
+/// #[repr(transparent)]
+/// struct Kelvin(f32);
+///
+/// impl NpyElement for Kelvin {
+///     fn dtype() -> Dtype {
+///         f32::dtype()
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`.npy` files have no type for `{Self}`",
+    note = "for booleans there is `Bool8`, for a struct `npy_record!`",
+    note = "complex numbers, `f16` and foreign byte orders need the features `num-complex`, `half` and `rend`"
+)]
+pub trait NpyElement: Sized {
+    /// The type of one element, of `size_of::<Self>()` bytes.
+    fn dtype() -> Dtype;
+
+    /// The type of `[Self; len]`; only `u8` has one of its own.
+    #[doc(hidden)]
+    fn dtype_of_array(len: usize) -> Dtype {
+        Self::dtype().array(len)
+    }
+}
+
+impl<T: NpyElement, const N: usize> NpyElement for [T; N] {
+    fn dtype() -> Dtype {
+        T::dtype_of_array(N)
+    }
+}
+
+impl NpyElement for u8 {
+    fn dtype() -> Dtype {
+        Dtype::scalar(Kind::Uint, ByteOrder::NotApplicable, 1)
+    }
+
+    fn dtype_of_array(len: usize) -> Dtype {
+        Dtype::scalar(Kind::Void, ByteOrder::NotApplicable, len)
+    }
+}
+
+/// `types => Kind, ByteOrder;`
+macro_rules! elements {
+    ($($($element:ty),+ => $kind:ident, $byteorder:ident;)*) => {$($(
+        impl NpyElement for $element {
+            fn dtype() -> Dtype {
+                Dtype::scalar(Kind::$kind, ByteOrder::$byteorder, size_of::<$element>())
+            }
+        }
+    )+)*};
+}
+
+elements! {
+    Bool8 => Bool, NotApplicable;
+    i8, i16, i32, i64, isize => Int, NATIVE;
+    u16, u32, u64, usize => Uint, NATIVE;
+    f32, f64 => Float, NATIVE;
+}
+
+#[cfg(feature = "half")]
+elements! { half::f16 => Float, NATIVE; }
+
+#[cfg(feature = "num-complex")]
+elements! { num_complex::Complex<f32>, num_complex::Complex<f64> => Complex, NATIVE; }
+
+#[cfg(feature = "rend")]
+mod foreign {
+    use super::{ByteOrder, Dtype, Kind, NpyElement};
+    use rend::unaligned::*;
+    use rend::*;
+
+    elements! {
+        i16_le, i32_le, i64_le, i16_ule, i32_ule, i64_ule => Int, Little;
+        i16_be, i32_be, i64_be, i16_ube, i32_ube, i64_ube => Int, Big;
+        u16_le, u32_le, u64_le, u16_ule, u32_ule, u64_ule => Uint, Little;
+        u16_be, u32_be, u64_be, u16_ube, u32_ube, u64_ube => Uint, Big;
+        f32_le, f64_le, f32_ule, f64_ule => Float, Little;
+        f32_be, f64_be, f32_ube, f64_ube => Float, Big;
+    }
+
+    #[cfg(feature = "num-complex")]
+    mod complex {
+        use super::*;
+        use num_complex::Complex;
+
+        elements! {
+            Complex<f32_le>, Complex<f64_le>, Complex<f32_ule>, Complex<f64_ule> => Complex, Little;
+            Complex<f32_be>, Complex<f64_be>, Complex<f32_ube>, Complex<f64_ube> => Complex, Big;
+        }
+    }
+}
+
+impl<const N: usize> NpyElement for Bytes<N> {
+    fn dtype() -> Dtype {
+        Dtype::scalar(Kind::Bytes, ByteOrder::NotApplicable, N)
+    }
+}
+
+impl<U: DateUnit> NpyElement for Datetime64<U> {
+    fn dtype() -> Dtype {
+        Dtype::scalar(Kind::Datetime { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
+    }
+}
+
+impl<U: DateUnit> NpyElement for Timedelta64<U> {
+    fn dtype() -> Dtype {
+        Dtype::scalar(Kind::Timedelta { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
+    }
+}
+
+impl Dtype {
+    /// The Rust type that reads this dtype where it is aligned, as a message names it: "`rend::f64_be` (feature `rend`)".
+    pub fn rust_type(&self) -> Option<String> {
+        self.rust_types(false)
+    }
+
+    /// The Rust type that reads this dtype at any offset; `None` also where [`rust_type`](Self::rust_type) already does.
+    pub fn rust_type_unaligned(&self) -> Option<String> {
+        self.rust_types(true)
+    }
+
+    fn rust_types(&self, unaligned: bool) -> Option<String> {
+        let size = self.base_itemsize;
+        let native = self.byteorder == ByteOrder::NATIVE;
+        let number = |letter, size: usize| {
+            let bits = size * 8;
+            match (unaligned, self.byteorder) {
+                (false, _) if native || size == 1 => format!("{letter}{bits}"),
+                (false, ByteOrder::Big) => format!("rend::{letter}{bits}_be"),
+                (false, _) => format!("rend::{letter}{bits}_le"),
+                (true, ByteOrder::Big) => format!("rend::unaligned::{letter}{bits}_ube"),
+                (true, _) => format!("rend::unaligned::{letter}{bits}_ule"),
+            }
+        };
+        let name = match self.kind {
+            Kind::Record if unaligned => return Some("a `#[repr(C, packed)]` struct with `npy_record!`".into()),
+            Kind::Record => return Some("a `#[repr(C)]` struct with `npy_record!`".into()),
+            Kind::Int if size > 1 || !unaligned => number('i', size),
+            Kind::Uint if size > 1 || !unaligned => number('u', size),
+            Kind::Float if matches!(size, 4 | 8) => number('f', size),
+            Kind::Complex if matches!(size, 8 | 16) => format!("num_complex::Complex<{}>", number('f', size / 2)),
+            Kind::Float if size == 2 && native && !unaligned => "half::f16".into(),
+            Kind::Datetime { unit, count: 1 } if native && !unaligned => format!("Datetime64<units::{unit:?}>"),
+            Kind::Timedelta { unit, count: 1 } if native && !unaligned => format!("Timedelta64<units::{unit:?}>"),
+            Kind::Bool if !unaligned => "Bool8".into(),
+            Kind::Bytes if !unaligned => format!("Bytes<{size}>"),
+            Kind::Void if !unaligned => format!("[u8; {size}]"),
+            _ => return None,
+        };
+        let mut features = Vec::new();
+        for (path, feature) in [("half::", "`half`"), ("num_complex::", "`num-complex`"), ("rend::", "`rend`")] {
+            if name.contains(path) {
+                features.push(feature);
+            }
+        }
+        Some(match features[..] {
+            [] => format!("`{name}`"),
+            [_] => format!("`{name}` (feature {})", features[0]),
+            _ => format!("`{name}` (features {})", features.join(" and ")),
+        })
+    }
+}
+
+/// Ties a struct to the record dtype that its memory is: each field under its name, or under the one given after `as`.
+///
+/// Offsets and item size are the compiler's own, so padding is told as it is, and the field types are checked against
+/// the struct's. A field named `""` is padding that the struct spells out (as bytemuck's `NoUninit` asks for); to a
+/// file it is the same as a gap.
+/// ```
+/// use ndarray_mmap::npy::NpyElement;
+/// use ndarray_mmap::npy_record;
+///
+/// #[derive(Clone, Copy)]
+/// #[repr(C)]
+/// struct Point {
+///     id: u16,
+///     xyz: [f32; 3],
+///     kind: u8,
+///     _pad: [u8; 3],
+/// }
+///
+/// npy_record!(Point { id: u16, xyz: [f32; 3], kind: u8 as "type", _pad: [u8; 3] as "" });
+///
+/// # #[cfg(target_endian = "little")]
+/// assert_eq!(
+///     Point::dtype().to_string(),
+///     "[('id', '<u2'), ('', '|V2'), ('xyz', '<f4', (3,)), ('type', '|u1'), ('', '|V3')]"
+/// );
+/// ```
+///
+/// A struct with type parameters needs an [`NpyElement`](crate::npy::NpyElement) by hand, from
+/// [`Dtype::record`](crate::npy::Dtype::record).
+///
+/// # What it refuses
+/// A type that is not the field's:
+/// ```compile_fail,E0308
+/// #[repr(C)]
+/// struct Point { x: f64, y: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64, y: i64 });
+/// ```
+/// a field left out:
+/// ```compile_fail,E0027
+/// #[repr(C)]
+/// struct Point { x: f64, y: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64 });
+/// ```
+/// a field that is not there:
+/// ```compile_fail,E0026
+/// #[repr(C)]
+/// struct Point { x: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64, y: f64 });
+/// ```
+/// a field whose type no file knows, such as `bool`:
+/// ```compile_fail,E0277
+/// #[repr(C)]
+/// struct Flag { set: bool }
+/// ndarray_mmap::npy_record!(Flag { set: bool });
+/// ```
+///
+/// # Panics
+/// `dtype()` panics if two fields have one name, or if the `NpyElement` of a field's type, written by hand, tells a
+/// size that is not the type's.
+#[macro_export]
+macro_rules! npy_record {
+    ($record:ident { $($field:tt : $type:ty $(as $name:literal)?),* $(,)? }) => {
+        impl $crate::npy::NpyElement for $record {
+            fn dtype() -> $crate::npy::Dtype {
+                // Never called: that it compiles proves these to be the struct's fields, all of them, of these types.
+                #[allow(dead_code, clippy::no_effect_underscore_binding)]
+                fn fields_and_types_match(record: $record) {
+                    let $record { $($field: _),* } = record;
+                    $(let _: $type = record.$field;)*
+                }
+                $crate::npy::Dtype::__of_struct::<$record>([
+                    $($crate::npy::Field::__of_type::<$type>(
+                        $crate::npy_record!(@name $field $($name)?),
+                        ::core::mem::offset_of!($record, $field),
+                    )),*
+                ])
+            }
+        }
+    };
+    (@name $field:tt $name:literal) => { $name };
+    (@name $field:tt) => { ::core::stringify!($field) };
+}
+
+impl Field {
+    #[doc(hidden)]
+    pub fn __of_type<T: NpyElement>(name: &str, offset: usize) -> Self {
+        let dtype = T::dtype();
+        // Else a record's fields could overlap, or leave bytes that are no padding.
+        assert_eq!(
+            dtype.itemsize(),
+            size_of::<T>(),
+            "`{}` calls itself `{dtype}`, which has another size",
+            std::any::type_name::<T>()
+        );
+        Self::new(name.strip_prefix("r#").unwrap_or(name), offset, dtype)
+    }
+}
+
+impl Dtype {
+    #[doc(hidden)]
+    pub fn __of_struct<T>(fields: impl IntoIterator<Item = Field>) -> Self {
+        match Self::record(fields, size_of::<T>()) {
+            Ok(dtype) => dtype,
+            Err(e) => panic!("npy_record!({}): {e}", std::any::type_name::<T>()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units;
+
+    /// That it may be an element at all, and what it is called on this machine.
+    #[track_caller]
+    fn is<A: NpyElement + bytemuck::Pod>(descr: &str) {
+        let dtype = A::dtype();
+        assert_eq!(dtype.itemsize(), size_of::<A>());
+        let native = if cfg!(target_endian = "big") { ">" } else { "<" };
+        assert_eq!(dtype.to_string(), descr.replace('=', native));
+        assert_eq!(descr.parse::<Dtype>().unwrap(), dtype);
+    }
+
+    #[test]
+    fn elements_have_numpys_names() {
+        is::<Bool8>("|b1");
+        is::<u8>("|u1");
+        is::<u16>("=u2");
+        is::<u32>("=u4");
+        is::<u64>("=u8");
+        is::<i8>("|i1");
+        is::<i16>("=i2");
+        is::<i32>("=i4");
+        is::<i64>("=i8");
+        is::<f32>("=f4");
+        is::<f64>("=f8");
+        #[cfg(target_pointer_width = "64")]
+        {
+            is::<usize>("=u8");
+            is::<isize>("=i8");
+        }
+        is::<Bytes<5>>("|S5");
+        is::<[u8; 5]>("|V5");
+        is::<[i8; 5]>("('|i1', (5,))");
+        is::<[[f32; 3]; 2]>("('=f4', (2, 3))");
+        is::<[[u8; 3]; 2]>("('|V3', (2,))");
+        is::<Datetime64<units::Microsecond>>("=M8[us]");
+        is::<Datetime64<units::Generic>>("=M8");
+        is::<Timedelta64<units::Day>>("=m8[D]");
+    }
+
+    #[test]
+    #[cfg(feature = "half")]
+    fn half_floats_are_elements() {
+        is::<half::f16>("=f2");
+    }
+
+    #[test]
+    #[cfg(feature = "num-complex")]
+    fn complex_numbers_are_elements() {
+        is::<num_complex::Complex<f32>>("=c8");
+        is::<num_complex::Complex<f64>>("=c16");
+    }
+
+    #[test]
+    #[cfg(feature = "rend")]
+    fn the_byte_order_is_the_types_own() {
+        is::<rend::i16_be>(">i2");
+        is::<rend::i32_le>("<i4");
+        is::<rend::u64_be>(">u8");
+        is::<rend::f32_le>("<f4");
+        is::<rend::f64_be>(">f8");
+        is::<rend::unaligned::u16_ule>("<u2");
+        is::<rend::unaligned::i64_ube>(">i8");
+        is::<rend::unaligned::f64_ule>("<f8");
+        #[cfg(feature = "num-complex")]
+        {
+            is::<num_complex::Complex<rend::f64_be>>(">c16");
+            is::<num_complex::Complex<rend::unaligned::f32_ule>>("<c8");
+        }
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_dtype_names_its_rust_types() {
+        #[track_caller]
+        fn named(descr: &str, aligned: Option<&str>, unaligned: Option<&str>) {
+            let dtype: Dtype = descr.parse().unwrap();
+            assert_eq!((dtype.rust_type().as_deref(), dtype.rust_type_unaligned().as_deref()), (aligned, unaligned));
+        }
+        named("<f8", Some("`f64`"), Some("`rend::unaligned::f64_ule` (feature `rend`)"));
+        named(">i4", Some("`rend::i32_be` (feature `rend`)"), Some("`rend::unaligned::i32_ube` (feature `rend`)"));
+        named("|u1", Some("`u8`"), None);
+        named("|b1", Some("`Bool8`"), None);
+        named("<f2", Some("`half::f16` (feature `half`)"), None);
+        named(">f2", None, None);
+        named("<f16", None, None);
+        named(
+            "<c8",
+            Some("`num_complex::Complex<f32>` (feature `num-complex`)"),
+            Some("`num_complex::Complex<rend::unaligned::f32_ule>` (features `num-complex` and `rend`)"),
+        );
+        named("<m8[ns]", Some("`Timedelta64<units::Nanosecond>`"), None);
+        named(">m8[ns]", None, None);
+        named("<m8[25ns]", None, None);
+        named("|S3", Some("`Bytes<3>`"), None);
+        named("|V3", Some("`[u8; 3]`"), None);
+        named("<U3", None, None);
+        named(
+            "[('a', '<f8')]",
+            Some("a `#[repr(C)]` struct with `npy_record!`"),
+            Some("a `#[repr(C, packed)]` struct with `npy_record!`"),
+        );
+    }
+
+    mod records {
+        use super::*;
+
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Padded {
+            a: u8,
+            b: i32,
+            c: [i16; 3],
+        }
+        npy_record!(Padded { a: u8, b: i32 as "why not", c: [i16; 3] });
+
+        #[derive(Clone, Copy)]
+        #[repr(C, packed)]
+        struct Packed {
+            a: u8,
+            b: f64,
+        }
+        npy_record!(Packed { b: f64, a: u8 });
+
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Spelled {
+            r#type: u8,
+            pad: [u8; 3],
+            b: i32,
+        }
+        npy_record!(Spelled { r#type: u8, pad: [u8; 3] as "", b: i32 });
+
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Nested(Padded, [Spelled; 2], Bool8);
+        npy_record!(Nested { 0: Padded as "p", 1: [Spelled; 2] as "s", 2: Bool8 as "ok" });
+
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Twice {
+            a: u8,
+            b: u8,
+        }
+        npy_record!(Twice { a: u8 as "x", b: u8 as "x" });
+
+        #[test]
+        fn have_the_layout_of_the_struct() {
+            let native = if cfg!(target_endian = "big") { ">" } else { "<" };
+            let padded = "[('a', '|u1'), ('', '|V3'), ('why not', '=i4'), ('c', '=i2', (3,)), ('', '|V2')]";
+            let spelled = "[('type', '|u1'), ('', '|V3'), ('b', '=i4')]";
+            let nested = format!("[('p', {padded}), ('s', {spelled}, (2,)), ('ok', '|b1'), ('', '|V3')]");
+            for (dtype, descr) in [
+                (Padded::dtype(), padded),
+                (Packed::dtype(), "[('a', '|u1'), ('b', '=f8')]"),
+                (Spelled::dtype(), spelled),
+                (Nested::dtype(), &nested),
+            ] {
+                assert_eq!(dtype.to_string(), descr.replace('=', native));
+                assert_eq!(dtype, descr.parse().unwrap());
+            }
+        }
+
+        #[test]
+        fn read_a_file_of_that_layout_only() {
+            let spelled = Spelled::dtype();
+            for (found, same) in [
+                ("[('type', '|u1'), ('', '|V3'), ('b', '=i4')]", true),
+                ("[('type', '|u1'), ('', '|V1'), ('', '|u1', (2,)), ('b', '=i4')]", true),
+                ("[(('title', 'type'), '|u1'), ('', '|V3'), ('b', '=i4')]", true),
+                ("[('type', '|u1'), ('b', '=i4')]", false),
+                ("[('type', '|u1'), ('', '|V3'), ('b', '=i4'), ('', '|V4')]", false),
+                ("[('type', '|u1'), ('pad', '|V3'), ('b', '=i4')]", false),
+                ("[('type', '|i1'), ('', '|V3'), ('b', '=i4')]", false),
+                ("[('type', '|u1'), ('', '|V3'), ('c', '=i4')]", false),
+                ("[('type', '|u1'), ('', '|V3'), ('b', '=u4')]", false),
+                ("[('type', '|u1'), ('', '|V3'), ('b', '=i4', (1,))]", false),
+                ("|V8", false),
+            ] {
+                assert_eq!(spelled.reads(&found.parse().unwrap()), same, "{found}");
+            }
+        }
+
+        #[test]
+        #[should_panic(expected = "two fields are called `x`")]
+        fn refuse_one_name_for_two_fields() {
+            Twice::dtype();
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The doors to `.npy` files: the header says where the elements are, what they are, and in what order.
+
+use std::path::Path;
+
+use bytemuck::AnyBitPattern;
+use ndarray::{Dimension, IxDyn};
+
+use super::{MmapArrayOptions, Placed, Wanted};
+use crate::access::{Admits, Opens, Private, ReadWrite, Rights, Staging};
+use crate::array::MmapArrayBase;
+use crate::element::Item;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::{Backing, Draft, Lock, Target};
+use crate::layout::{Layout, Order, axes};
+use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, PREAMBLE_LEN, Preamble};
+
+/// Most headers are no longer, so that one read is enough.
+const COMMON_HEADER_LEN: usize = 128;
+
+/// A header that differs each time it is read is being rewritten all the time, by something that is no array of ours.
+const MOST_READS: usize = 1000;
+
+impl<A, D, M> MmapArrayOptions<A, D, M> {
+    /// How many bytes of `.npy` header to read at most. Default: 10,000, as in NumPy.
+    #[must_use]
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.max_header_size = bytes;
+        self
+    }
+}
+
+impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
+    /// Whether the data of a `.npy` file that is created begin on a page of their own (by a longer, still legal header).
+    /// Rows as large as a page then lie in one page each, and reading scattered ones from a disk costs half. Default: no.
+    #[must_use]
+    pub fn page_aligned(mut self, page_aligned: bool) -> Self {
+        self.page_aligned = page_aligned;
+        self
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D, M> {
+    /// Maps the array of a `.npy` file, as NumPy's `open_memmap` and `np.load(mmap_mode=...)`. Element type, shape and
+    /// order are the header's. What follows the array in the file does not matter, and the file is never
+    /// [`extend`](MmapArrayOptions::extend)ed.
+    ///
+    /// A [`shape`](Self::shape) given beside it is compared with the header's. An [`offset`](Self::offset) is where the
+    /// header starts.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::InvalidHeader`]: not a `.npy` file, a malformed or cut header, Python objects.
+    /// - [`ErrorKind::DtypeMismatch`]: the file holds other elements, or in another byte order; the message names both.
+    /// - [`ErrorKind::ShapeMismatch`]: `D`, or the shape given, is not the file's.
+    /// - [`ErrorKind::TooShort`]: the data are shorter than the header says.
+    /// - [`ErrorKind::Misaligned`]: the data start where elements cannot; [`load_npy`](Self::load_npy) copies them.
+    /// - [`ErrorKind::Overflow`], [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`], [`ErrorKind::Locked`].
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    pub unsafe fn open_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
+        let path = path.as_ref();
+        Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default())
+            .and_then(|backing| self.map_npy(backing))
+            .map_err(|e| e.with_path(path))
+    }
+
+    fn map_npy(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+        backing.preallocate(self.preallocate);
+        let placed = self.place_npy(&backing)?;
+        let mapping = self.map_placed(&placed, &backing, "")?;
+        self.finish(placed, mapping, backing, M::RIGHTS.into())
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+    fn place_npy(&self, backing: &Backing) -> Result<Placed<D>> {
+        let (header, bytes) = read_header(backing, self.offset, self.max_header_size)?;
+        let shape = header.shape_for::<A>()?;
+        let dim = self.dim_of(shape)?;
+        let order = if header.fortran_order() { Order::F } else { Order::C };
+        let layout = Layout::new(dim, order, Item::of::<A>())?;
+        // Both are at most `i64::MAX`: the header was read at the one, and is as long as the other.
+        let offset = self.offset.saturating_add(header.data_offset());
+        let header = M::RIGHTS.writes_file().then(|| HeaderInPlace::new(bytes, self.offset, header.shape()));
+        Ok(Placed { layout, offset, header })
+    }
+
+    /// The header's shape as a `D`, if it is one, and the one asked for.
+    fn dim_of(&self, shape: &[usize]) -> Result<D> {
+        let mismatch = |wanted: String| {
+            Error::new(
+                ErrorKind::ShapeMismatch,
+                format!("the file's array has shape {shape:?}, but {wanted} asked for"),
+            )
+        };
+        match &self.wanted {
+            Wanted::WholeFile => {}
+            Wanted::Exactly(dim, _) if axes(dim) == shape => {}
+            Wanted::Rows(dim) if axes(dim).len() == shape.len() && axes(dim)[1..] == shape[1..] => {}
+            Wanted::Exactly(dim, _) => return Err(mismatch(format!("{:?} was", axes(dim)))),
+            Wanted::Rows(dim) => return Err(mismatch(format!("rows of shape {:?} were", &axes(dim)[1..]))),
+        }
+        let axes = D::NDIM.unwrap_or_default();
+        D::from_dimension(&IxDyn(shape)).ok_or_else(|| mismatch(format!("an array of {axes} dimensions was")))
+    }
+
+    /// A new array behind the header that NumPy 2 would write for it, to the byte.
+    fn place_new_npy(&self) -> Result<Placed<D>> {
+        let layout = self.required_layout()?;
+        let align = if self.page_aligned { PAGE_ALIGN } else { ARRAY_ALIGN };
+        let (header, bytes) = Header::format_for::<A>(layout.axes(), layout.order() == Order::F, align)?;
+        let header_at = self.offset;
+        let Some(offset) = header_at.checked_add(header.data_offset()) else {
+            return Err(Error::new(ErrorKind::Overflow, format!("offset {header_at} is beyond the largest file")));
+        };
+        let header = Some(HeaderInPlace::new(bytes, header_at, header.shape()));
+        Ok(Placed { layout, offset, header })
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A, D, M> {
+    /// Reads the array of a `.npy` file into private memory: safe, on any file system, at any alignment.
+    ///
+    /// # Errors
+    /// Those of [`open_npy`](Self::open_npy) but [`ErrorKind::Misaligned`]; [`ErrorKind::Io`] (out of memory).
+    pub fn load_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
+        let path = path.as_ref();
+        Backing::open(path, Rights::Read, self.lock.unwrap_or_default())
+            .and_then(|backing| Self::load_placed(self.place_npy(&backing)?, backing))
+            .map_err(|e| e.with_path(path))
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
+where
+    ReadWrite: Admits<A>,
+{
+    /// Creates a `.npy` file, or replaces the one that is there, and maps its array, all zero. The header is what NumPy 2
+    /// writes, to the byte, with room for the array to grow. All else as for [`create`](Self::create).
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create); [`ErrorKind::Unsupported`] for what NumPy has no header for (more than 64
+    /// axes, elements that are arrays in Fortran order).
+    ///
+    /// # Safety
+    /// As for [`create`](Self::create).
+    pub unsafe fn create_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let path = path.as_ref();
+        self.place_new_npy()
+            .and_then(|placed| self.create_at(path, placed, Target::replace, Draft::publish))
+            .map_err(|e| e.with_path(path))
+    }
+
+    /// Like [`create_npy`](Self::create_npy), at a path where nothing may be yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] (already exists), and those of [`create_npy`](Self::create_npy).
+    ///
+    /// # Safety
+    /// As for [`create`](Self::create).
+    pub unsafe fn create_new_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        let path = path.as_ref();
+        self.place_new_npy()
+            .and_then(|placed| self.create_at(path, placed, Target::fresh, Draft::publish_new))
+            .map_err(|e| e.with_path(path))
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, Staging>
+where
+    Staging: Admits<A>,
+{
+    /// See [`MmapArrayBase::stage_npy`].
+    pub(crate) fn stage_npy(self, path: &Path) -> Result<MmapArrayBase<A, D, Staging>> {
+        self.stage_placed(path, self.place_new_npy()?)
+    }
+}
+
+impl Header {
+    /// Reads the header of a `.npy` file: for files whose element type or shape is not known ahead. Maps nothing, and
+    /// takes no lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidHeader`], [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`].
+    ///
+    /// ```
+    /// use ndarray_mmap::{MmapArrayMut, npy::Header};
+    ///
+    /// let path = std::env::temp_dir().join("ndarray-mmap-header.npy");
+    /// // SAFETY: nobody else knows this file.
+    /// drop(unsafe { MmapArrayMut::<f32>::create_npy(&path, (3, 4))? });
+    /// let header = Header::read(&path)?;
+    /// assert_eq!((header.shape(), header.data_offset()), (&[3, 4][..], 128));
+    /// assert_eq!(header.dtype().itemsize(), 4);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn read<P: AsRef<Path>>(path: P) -> Result<Self> {
+        let path = path.as_ref();
+        Backing::open(path, Rights::Read, Lock::None)
+            .and_then(|backing| Ok(read_header(&backing, 0, HEADER_CAP)?.0))
+            .map_err(|e| e.with_path(path))
+    }
+}
+
+/// The header at `offset`, and its bytes.
+///
+/// Somebody may be writing a longer array's header over it right now: it counts once two readings agree.
+fn read_header(backing: &Backing, offset: u64, cap: usize) -> Result<(Header, Vec<u8>)> {
+    if offset > backing.len() {
+        return Err(Error::new(
+            ErrorKind::TooShort,
+            format!("file is {} bytes, but the header starts at offset {offset}", backing.len()),
+        ));
+    }
+    let mut bytes = header_bytes(backing, offset, cap)?;
+    for _ in 0..MOST_READS {
+        let again = header_bytes(backing, offset, cap)?;
+        if again == bytes {
+            return Ok((Header::parse(&bytes, cap)?, bytes));
+        }
+        bytes = again;
+    }
+    Err(Error::new(ErrorKind::InvalidHeader, "the header changes whenever it is read"))
+}
+
+/// As many bytes as the preamble says, if the file has them.
+fn header_bytes(backing: &Backing, offset: u64, cap: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; COMMON_HEADER_LEN];
+    let got = backing.read_at(&mut bytes, offset)?;
+    bytes.truncate(got);
+    let preamble = Preamble::parse(&bytes[..got.min(PREAMBLE_LEN)], cap)?;
+    let end = preamble.text().end;
+    if end > got && got == COMMON_HEADER_LEN {
+        bytes.resize(end, 0);
+        let more = backing.read_at(&mut bytes[got..], offset + got as u64)?;
+        bytes.truncate(got + more);
+    }
+    bytes.truncate(end);
+    Ok(bytes)
+}
