@@ -24,7 +24,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayBase<A, D, M
     /// Maps a whole file as an array of one axis.
     ///
     /// # Errors
-    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
+    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`](crate::ErrorKind::ShapeMismatch) unless `D` is `IxDyn` or `Ix1`.
     ///
     /// # Safety
     /// As for [`MmapArrayOptions::open`]: while the array lives, no byte of it changes in the file except through it,
@@ -77,7 +77,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayBase<A, D,
     /// Reads a whole file into private memory, as an array of one axis. Safe, on any file system.
     ///
     /// # Errors
-    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
+    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`](crate::ErrorKind::ShapeMismatch) unless `D` is `IxDyn` or `Ix1`.
     pub fn load<P: AsRef<Path>>(path: P) -> Result<Self> {
         Self::options().load(path)
     }
@@ -174,7 +174,7 @@ where
     /// at once. Where that is held in memory (tmpfs), set `TMPDIR` to a folder on a disk.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] (storage full), [`ErrorKind::Overflow`], [`ErrorKind::Unsupported`] on a file system that has
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) (storage full), [`ErrorKind::Overflow`](crate::ErrorKind::Overflow), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a file system that has
     /// no files without a name.
     ///
     /// ```
@@ -199,10 +199,10 @@ where
     /// Safe: nobody else can reach the file before it is published, and then it is no longer mapped here.
     ///
     /// # Errors
-    /// - [`ErrorKind::Unsupported`] on a file system (or system) that has no files without a name.
-    /// - [`ErrorKind::NotRegularFile`] if there is something at `path` that is no regular file.
-    /// - [`ErrorKind::Io`] if the existing file may not be written, storage is full ...
-    /// - [`ErrorKind::Overflow`].
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a file system (or system) that has no files without a name.
+    /// - [`ErrorKind::NotRegularFile`](crate::ErrorKind::NotRegularFile) if there is something at `path` that is no regular file.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if the existing file may not be written, storage is full ...
+    /// - [`ErrorKind::Overflow`](crate::ErrorKind::Overflow).
     ///
     /// # Example: replacing a result file, whoever reads it meanwhile
     /// ```
