@@ -297,7 +297,8 @@ fn bytes_of(axes: &[usize], item: Item) -> Result<usize> {
     }
 }
 
-fn check_offset(offset: u64) -> Result<()> {
+/// Refuses an offset that no file reaches.
+pub(crate) fn check_offset(offset: u64) -> Result<()> {
     if i64::try_from(offset).is_err() {
         return Err(Error::new(
             ErrorKind::Overflow,

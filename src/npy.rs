@@ -16,6 +16,8 @@ mod element;
 mod header;
 mod in_place;
 mod literal;
+mod matching;
+mod record;
 mod repr;
 mod write;
 

@@ -228,25 +228,6 @@ impl Dtype {
             (a, b) => a == b && self.byteorder == found.byteorder,
         }
     }
-
-    /// Where a record of this type parts from one of type `found` that it does not read, for a message.
-    pub(super) fn first_difference(&self, found: &Dtype) -> Option<String> {
-        if self.kind != Kind::Record || found.kind != Kind::Record {
-            return None;
-        }
-        let (mut ours, mut theirs) = (self.fields.iter(), found.fields.iter());
-        loop {
-            let (ours, theirs) = match (ours.next(), theirs.next()) {
-                (Some(ours), Some(theirs)) if ours.reads(theirs) => continue,
-                (None, None) => (format!("{} bytes", self.base_itemsize), format!("{} bytes", found.base_itemsize)),
-                (ours, theirs) => {
-                    let show = |field: Option<&Field>| field.map_or("no more fields".into(), |f| format!("{f:?}"));
-                    (show(ours), show(theirs))
-                }
-            };
-            return Some(format!("{theirs} in the file, {ours} in the struct"));
-        }
-    }
 }
 
 fn invalid(message: String) -> Error {
@@ -275,7 +256,7 @@ impl Field {
         Self { name: name.into(), title: None, offset, dtype }
     }
 
-    fn reads(&self, found: &Field) -> bool {
+    pub(super) fn reads(&self, found: &Field) -> bool {
         self.name == found.name && self.offset == found.offset && self.dtype.reads(&found.dtype)
     }
 

@@ -11,7 +11,7 @@ use crate::array::MmapArrayBase;
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Draft, Lock, Target};
-use crate::layout::{Layout, Order, axes};
+use crate::layout::{Layout, Order, axes, check_offset};
 use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, PREAMBLE_LEN, Preamble};
 
 /// Most headers are no longer, so that one read is enough.
@@ -59,7 +59,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
     /// As for [`open`](Self::open).
     pub unsafe fn open_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         let path = path.as_ref();
-        Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default())
+        self.check_npy()
+            .and_then(|()| Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default()))
             .and_then(|backing| self.map_npy(backing))
             .map_err(|e| e.with_path(path))
     }
@@ -73,6 +74,12 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
 }
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+    /// What can be known to be wrong before the file is looked at.
+    fn check_npy(&self) -> Result<()> {
+        check_offset(self.offset)?;
+        self.exact_layout().transpose().map(drop)
+    }
+
     fn place_npy(&self, backing: &Backing) -> Result<Placed<D>> {
         let (header, bytes) = read_header(backing, self.offset, self.max_header_size)?;
         let shape = header.shape_for::<A>()?;
@@ -125,7 +132,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapAr
     /// Those of [`open_npy`](Self::open_npy) but [`ErrorKind::Misaligned`]; [`ErrorKind::Io`] (out of memory).
     pub fn load_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         let path = path.as_ref();
-        Backing::open(path, Rights::Read, self.lock.unwrap_or_default())
+        self.check_npy()
+            .and_then(|()| Backing::open(path, Rights::Read, self.lock.unwrap_or_default()))
             .and_then(|backing| Self::load_placed(self.place_npy(&backing)?, backing))
             .map_err(|e| e.with_path(path))
     }

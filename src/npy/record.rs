@@ -1,0 +1,200 @@
+//! A user's own struct as an element: `npy_record!`.
+
+use super::dtype::{Dtype, Field};
+use super::element::NpyElement;
+
+/// Ties a struct to the record dtype that its memory is: each field under its name, or under the one given after `as`.
+///
+/// Offsets and item size are the compiler's own, so padding is told as it is, and the field types are checked against
+/// the struct's. A field named `""` is padding that the struct spells out (as bytemuck's `NoUninit` asks for); to a
+/// file it is the same as a gap.
+/// ```
+/// use ndarray_mmap::npy::NpyElement;
+/// use ndarray_mmap::npy_record;
+///
+/// #[derive(Clone, Copy)]
+/// #[repr(C)]
+/// struct Point {
+///     id: u16,
+///     xyz: [f32; 3],
+///     kind: u8,
+///     _pad: [u8; 3],
+/// }
+///
+/// npy_record!(Point { id: u16, xyz: [f32; 3], kind: u8 as "type", _pad: [u8; 3] as "" });
+///
+/// # #[cfg(target_endian = "little")]
+/// assert_eq!(
+///     Point::dtype().to_string(),
+///     "[('id', '<u2'), ('', '|V2'), ('xyz', '<f4', (3,)), ('type', '|u1'), ('', '|V3')]"
+/// );
+/// ```
+///
+/// A struct with type parameters needs an [`NpyElement`](crate::npy::NpyElement) by hand, from
+/// [`Dtype::record`](crate::npy::Dtype::record).
+///
+/// # What it refuses
+/// A type that is not the field's:
+/// ```compile_fail,E0308
+/// #[repr(C)]
+/// struct Point { x: f64, y: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64, y: i64 });
+/// ```
+/// a field left out:
+/// ```compile_fail
+/// #[repr(C)]
+/// struct Point { x: f64, y: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64 });
+/// ```
+/// a field that is not there:
+/// ```compile_fail,E0026
+/// #[repr(C)]
+/// struct Point { x: f64 }
+/// ndarray_mmap::npy_record!(Point { x: f64, y: f64 });
+/// ```
+/// a field whose type no file knows, such as `bool`:
+/// ```compile_fail,E0277
+/// #[repr(C)]
+/// struct Flag { set: bool }
+/// ndarray_mmap::npy_record!(Flag { set: bool });
+/// ```
+///
+/// # Panics
+/// `dtype()` panics if two fields have one name, or if the `NpyElement` of a field's type, written by hand, tells a
+/// size that is not the type's.
+#[macro_export]
+macro_rules! npy_record {
+    ($record:ident { $($field:tt : $type:ty $(as $name:literal)?),* $(,)? }) => {
+        impl $crate::npy::NpyElement for $record {
+            fn dtype() -> $crate::npy::Dtype {
+                // Never called: that it compiles proves these to be the struct's fields, all of them, of these types.
+                #[allow(dead_code, clippy::no_effect_underscore_binding)]
+                fn fields_and_types_match(record: $record) {
+                    let $record { $($field: _),* } = record;
+                    $(let _: $type = record.$field;)*
+                }
+                $crate::npy::Dtype::__of_struct::<$record>([
+                    $($crate::npy::Field::__of_type::<$type>(
+                        $crate::npy_record!(@name $field $($name)?),
+                        ::core::mem::offset_of!($record, $field),
+                    )),*
+                ])
+            }
+        }
+    };
+    (@name $field:tt $name:literal) => { $name };
+    (@name $field:tt) => { ::core::stringify!($field) };
+}
+
+impl Field {
+    #[doc(hidden)]
+    pub fn __of_type<T: NpyElement>(name: &str, offset: usize) -> Self {
+        let dtype = T::dtype();
+        // Else a record's fields could overlap, or leave bytes that are no padding.
+        assert_eq!(
+            dtype.itemsize(),
+            size_of::<T>(),
+            "`{}` calls itself `{dtype}`, which has another size",
+            std::any::type_name::<T>()
+        );
+        Self::new(name.strip_prefix("r#").unwrap_or(name), offset, dtype)
+    }
+}
+
+impl Dtype {
+    #[doc(hidden)]
+    pub fn __of_struct<T>(fields: impl IntoIterator<Item = Field>) -> Self {
+        match Self::record(fields, size_of::<T>()) {
+            Ok(dtype) => dtype,
+            Err(e) => panic!("npy_record!({}): {e}", std::any::type_name::<T>()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bool8;
+
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    struct Padded {
+        a: u8,
+        b: i32,
+        c: [i16; 3],
+    }
+    npy_record!(Padded { a: u8, b: i32 as "why not", c: [i16; 3] });
+
+    #[derive(Clone, Copy)]
+    #[repr(C, packed)]
+    struct Packed {
+        a: u8,
+        b: f64,
+    }
+    npy_record!(Packed { b: f64, a: u8 });
+
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    struct Spelled {
+        r#type: u8,
+        pad: [u8; 3],
+        b: i32,
+    }
+    npy_record!(Spelled { r#type: u8, pad: [u8; 3] as "", b: i32 });
+
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    struct Nested(Padded, [Spelled; 2], Bool8);
+    npy_record!(Nested { 0: Padded as "p", 1: [Spelled; 2] as "s", 2: Bool8 as "ok" });
+
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    struct Twice {
+        a: u8,
+        b: u8,
+    }
+    npy_record!(Twice { a: u8 as "x", b: u8 as "x" });
+
+    #[test]
+    fn have_the_layout_of_the_struct() {
+        let native = if cfg!(target_endian = "big") { ">" } else { "<" };
+        let padded = "[('a', '|u1'), ('', '|V3'), ('why not', '=i4'), ('c', '=i2', (3,)), ('', '|V2')]";
+        let spelled = "[('type', '|u1'), ('', '|V3'), ('b', '=i4')]";
+        let nested = format!("[('p', {padded}), ('s', {spelled}, (2,)), ('ok', '|b1'), ('', '|V3')]");
+        for (dtype, descr) in [
+            (Padded::dtype(), padded),
+            (Packed::dtype(), "[('a', '|u1'), ('b', '=f8')]"),
+            (Spelled::dtype(), spelled),
+            (Nested::dtype(), &nested),
+        ] {
+            assert_eq!(dtype.to_string(), descr.replace('=', native));
+            assert_eq!(dtype, descr.parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn read_a_file_of_that_layout_only() {
+        let spelled = Spelled::dtype();
+        for (found, same) in [
+            ("[('type', '|u1'), ('', '|V3'), ('b', '=i4')]", true),
+            ("[('type', '|u1'), ('', '|V1'), ('', '|u1', (2,)), ('b', '=i4')]", true),
+            ("[(('title', 'type'), '|u1'), ('', '|V3'), ('b', '=i4')]", true),
+            ("[('type', '|u1'), ('b', '=i4')]", false),
+            ("[('type', '|u1'), ('', '|V3'), ('b', '=i4'), ('', '|V4')]", false),
+            ("[('type', '|u1'), ('pad', '|V3'), ('b', '=i4')]", false),
+            ("[('type', '|i1'), ('', '|V3'), ('b', '=i4')]", false),
+            ("[('type', '|u1'), ('', '|V3'), ('c', '=i4')]", false),
+            ("[('type', '|u1'), ('', '|V3'), ('b', '=u4')]", false),
+            ("[('type', '|u1'), ('', '|V3'), ('b', '=i4', (1,))]", false),
+            ("|V8", false),
+        ] {
+            assert_eq!(spelled.reads(&found.parse().unwrap()), same, "{found}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "two fields are called `x`")]
+    fn refuse_one_name_for_two_fields() {
+        Twice::dtype();
+    }
+}
