@@ -387,7 +387,7 @@ where
     /// Creates a file, or replaces the one that is there, and maps it: the offset and the array long, all zero.
     ///
     /// The new file takes the path as the last step. Until then nothing has changed; afterwards whoever has the old
-    /// file open or mapped keeps it whole. A symbolic link is followed. The old file's permissions are kept (and its
+    /// file open or mapped, or another hard link to it, keeps it whole. A symbolic link is followed. The old file's permissions are kept (and its
     /// owner, where the system allows); a new file gets 0666 less the umask. Needs the right to write to the folder.
     ///
     /// # Errors
