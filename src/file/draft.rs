@@ -74,15 +74,15 @@ impl Target {
     }
 }
 
-/// Opening for writing, and writing nothing, is the only sure question whether a file may be written.
+/// Opening for reading and writing, as the new file will be, is the only sure question whether the old one may be.
 fn check_replaceable(path: &Path, found: &Metadata) -> Result<Metadata> {
     if !found.is_file() {
         return Err(not_regular(found));
     }
     let mut options = OpenOptions::new();
-    options.write(true);
+    options.read(true).write(true);
     never_wait(&mut options);
-    let file = options.open(path).map_err(|e| Error::io("cannot write to the existing file", e))?;
+    let file = options.open(path).map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
     let metadata = file.metadata().map_err(|e| Error::io("cannot look at the existing file", e))?;
     if !metadata.is_file() {
         return Err(not_regular(&metadata));
