@@ -1,0 +1,200 @@
+//! The Rust side of `scripts/interop.py`: opens, reads and writes arrays as it is told, line by line.
+//!
+//! A request is a line of JSON with a `do`; the answer is another. What the crate refuses is answered with `error`, the
+//! kind of it; what the script should not have asked ends the program.
+
+#[allow(dead_code, reason = "the conformance test uses the rest of it")]
+#[path = "../conformance/element.rs"]
+mod element;
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Write};
+
+use ndarray::{ArrayView, ArrayViewMut, IxDyn, ShapeBuilder};
+use ndarray_mmap::{
+    Admits, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Opens, ReadWrite, Result,
+};
+use serde_json::{Value, json};
+
+use element::{Element, Visitor, natural, unaligned};
+
+fn main() -> io::Result<()> {
+    let mut arrays = HashMap::new();
+    for line in io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        let answer = answer(&mut arrays, &request)
+            .unwrap_or_else(|e| json!({ "error": format!("{:?}", e.kind()), "message": e.to_string() }));
+        let mut out = io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Arrays by the names that the script gives them.
+type Arrays = HashMap<String, Box<dyn Array>>;
+
+fn answer(arrays: &mut Arrays, request: &Value) -> Result<Value> {
+    let name = text(&request["name"]).to_owned();
+    match text(&request["do"]) {
+        "open" => {
+            let description = text(&request["dtype"]);
+            let open = Open { request };
+            let array = match request["unaligned"] == true {
+                true => unaligned(description, open),
+                false => natural(description, open),
+            };
+            let Some(array) = array else { return Ok(json!({ "error": "no such element type" })) };
+            let array = array?;
+            let seen = array.describe();
+            assert!(arrays.insert(name, array).is_none(), "there is such an array: {request}");
+            return Ok(seen);
+        }
+        "close" => {
+            let array = arrays.remove(&name).unwrap_or_else(|| panic!("no such array: {request}"));
+            array.close()?;
+            return Ok(json!({}));
+        }
+        _ => {}
+    }
+    let array = arrays.get_mut(&name).unwrap_or_else(|| panic!("no such array: {request}"));
+    match text(&request["do"]) {
+        "values" => return Ok(json!({ "values": array.values() })),
+        "get" => return Ok(json!({ "value": array.get(&numbers(&request["index"])) })),
+        "set" => array.set(&numbers(&request["index"]), &request["value"]),
+        "assign" => array.assign(request["values"].as_array().expect("values are a list")),
+        "flush" => array.flush()?,
+        other => panic!("no such request: {other}"),
+    }
+    Ok(json!({}))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+fn numbers(value: &Value) -> Vec<usize> {
+    let number = |n: &Value| n.as_u64().unwrap_or_else(|| panic!("{n} is no number")) as usize;
+    value.as_array().expect("an index or a shape is a list").iter().map(number).collect()
+}
+
+struct Open<'a> {
+    request: &'a Value,
+}
+
+impl Visitor for Open<'_> {
+    type Out = Result<Box<dyn Array>>;
+
+    fn visit<A: Element>(self) -> Self::Out {
+        let path = text(&self.request["path"]);
+        // SAFETY: the script and this program take turns: while the script stores, no reference to an element lives here,
+        // and the script never cuts the file.
+        let held = unsafe {
+            match text(&self.request["mode"]) {
+                "r" => Held::<A>::Read(self.options().open(path)?),
+                "r+" => Held::Write(self.writing().open(path)?),
+                "w+" => Held::Write(self.writing().create(path)?),
+                "c" => Held::Copy(self.options().open(path)?),
+                "load" => Held::Read(self.options().load(path)?),
+                other => panic!("no such mode: {other}"),
+            }
+        };
+        Ok(Box::new(held))
+    }
+}
+
+impl Open<'_> {
+    fn options<A: Element, M: Admits<A> + Opens>(&self) -> MmapArrayOptions<A, IxDyn, M> {
+        let offset = self.request["offset"].as_u64().expect("an offset is a number");
+        let options = MmapArrayBase::<A, IxDyn, M>::options().offset(offset);
+        match &self.request["shape"] {
+            Value::Null => options,
+            shape => options.shape(numbers(shape).set_f(self.request["order"] == "F")),
+        }
+    }
+
+    fn writing<A: Element>(&self) -> MmapArrayOptions<A, IxDyn, ReadWrite> {
+        self.options().extend(self.request["extend"] == true)
+    }
+}
+
+/// An array of any element type, in any mode.
+trait Array {
+    fn describe(&self) -> Value;
+    /// All of them, in logical order.
+    fn values(&self) -> Vec<Value>;
+    fn get(&self, index: &[usize]) -> Value;
+    fn set(&mut self, index: &[usize], value: &Value);
+    fn assign(&mut self, values: &[Value]);
+    fn flush(&self) -> Result<()>;
+    fn close(self: Box<Self>) -> Result<()>;
+}
+
+enum Held<A: Element> {
+    Read(MmapArray<A>),
+    Write(MmapArrayMut<A>),
+    Copy(MmapArrayCow<A>),
+}
+
+impl<A: Element> Held<A> {
+    fn view(&self) -> ArrayView<'_, A, IxDyn> {
+        match self {
+            Self::Read(array) => array.view(),
+            Self::Write(array) => array.view(),
+            Self::Copy(array) => array.view(),
+        }
+    }
+
+    fn view_mut(&mut self) -> ArrayViewMut<'_, A, IxDyn> {
+        match self {
+            Self::Read(_) => panic!("the array is read-only"),
+            Self::Write(array) => array.view_mut(),
+            Self::Copy(array) => array.view_mut(),
+        }
+    }
+}
+
+impl<A: Element> Array for Held<A> {
+    fn describe(&self) -> Value {
+        let (mode, offset) = match self {
+            Self::Read(array) => (array.mode(), array.offset()),
+            Self::Write(array) => (array.mode(), array.offset()),
+            Self::Copy(array) => (array.mode(), array.offset()),
+        };
+        let strides: Vec<isize> = self.view().strides().iter().map(|&s| s * size_of::<A>() as isize).collect();
+        json!({ "shape": self.view().shape(), "strides": strides, "mode": mode.to_string(), "offset": offset })
+    }
+
+    fn values(&self) -> Vec<Value> {
+        self.view().iter().map(|element| element.encode()).collect()
+    }
+
+    fn get(&self, index: &[usize]) -> Value {
+        self.view()[IxDyn(index)].encode()
+    }
+
+    fn set(&mut self, index: &[usize], value: &Value) {
+        self.view_mut()[IxDyn(index)].store(A::decode(value));
+    }
+
+    fn assign(&mut self, values: &[Value]) {
+        let mut view = self.view_mut();
+        assert_eq!(view.len(), values.len());
+        view.iter_mut().zip(values).for_each(|(element, value)| element.store(A::decode(value)));
+    }
+
+    fn flush(&self) -> Result<()> {
+        match self {
+            Self::Write(array) => array.flush(),
+            Self::Read(_) | Self::Copy(_) => panic!("nothing to flush"),
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        match *self {
+            Self::Read(array) => array.close(),
+            Self::Write(array) => array.close(),
+            Self::Copy(array) => array.close(),
+        }
+    }
+}
