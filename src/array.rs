@@ -12,6 +12,7 @@
 //!    own pointer, never from a shared reference.
 #![allow(unsafe_code)]
 
+mod guarded;
 mod traits;
 
 use std::fmt;
@@ -124,7 +125,8 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     mode: Mode,
     /// Of a `.npy` file whose array can change its shape.
     header: Option<HeaderInPlace>,
-    /// After a failed flush nobody knows what reached the disk, and no later success can tell.
+    /// After a failed flush nobody knows what reached the disk, after a fault what the array holds; and no later success
+    /// can tell.
     poisoned: AtomicBool,
     access: PhantomData<fn() -> M>,
 }
@@ -272,7 +274,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// A lock asked for with [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and stays with it.
     ///
     /// # Errors
-    /// [`ErrorKind::Poisoned`] if an earlier flush failed. The array is released all the same.
+    /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed. The array is released all the same.
     pub fn close(self) -> Result<()> {
         self.check_poison()?;
         match &self.backing {
@@ -291,13 +293,50 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 
     pub(crate) fn check_poison(&self) -> Result<()> {
-        if self.poisoned.load(Ordering::Relaxed) {
+        if self.poisoned.load(Ordering::Relaxed) || self.mapping.faulted() {
             return Err(self.named(Error::new(
                 ErrorKind::Poisoned,
-                "an earlier flush of this array failed, so it is unknown what is on the disk",
+                "an earlier flush or guarded call of this array failed, so it is unknown what it holds and what is on the \
+                 disk",
             )));
         }
         Ok(())
+    }
+
+    /// Passes a result on. Any error is the last thing that is known about the array.
+    fn poisoning(&self, result: Result<()>) -> Result<()> {
+        result.map_err(|e| {
+            self.poison();
+            self.named(e)
+        })
+    }
+
+    /// Whether the file still has all of the array, as it had when it was mapped, and did have it when it was accessed.
+    fn check_file(&self) -> Result<()> {
+        if self.mapping.len() > 0
+            && let Some(backing) = &self.backing
+        {
+            let (len, end) = (backing.current_len()?, self.offset + self.mapping.len() as u64);
+            if len < end {
+                return Err(Error::new(
+                    ErrorKind::Truncated,
+                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
+                ));
+            }
+        }
+        if self.mapping.faulted() {
+            return Err(Error::new(
+                ErrorKind::Fault,
+                "a page of the file could not be brought in, or stored: the disk failed, or is full",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Of an array whose file nobody else can reach.
+    pub(crate) fn reached_by_nobody(mut self) -> Self {
+        self.mapping.reached_by_nobody();
+        self
     }
 
     pub(crate) fn named(&self, error: Error) -> Error {
@@ -388,21 +427,10 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     fn flush_bytes(&self, bytes: Range<usize>) -> Result<()> {
         self.check_poison()?;
         let Some(backing) = &self.backing else { return Ok(()) };
-        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata()).and_then(|()| {
-            // Pages past the end of a file are flushed to nowhere, and the system calls it success.
-            let end = self.offset + self.mapping.len() as u64;
-            match backing.current_len()? {
-                len if len < end => Err(Error::new(
-                    ErrorKind::Truncated,
-                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
-                )),
-                _ => Ok(()),
-            }
-        });
-        flushed.map_err(|e| {
-            self.poison();
-            self.named(e)
-        })
+        // Pages past the end of a file, and those put in the place of others, are flushed to nowhere, and the system
+        // calls it success.
+        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata()).and_then(|()| self.check_file());
+        self.poisoning(flushed)
     }
 }
 

@@ -8,6 +8,8 @@ mod array;
 mod doors;
 mod element;
 mod error;
+#[cfg(unix)]
+mod fault;
 mod file;
 mod grow;
 mod layout;

@@ -23,12 +23,18 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use crate::access::Rights;
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(unix)]
+use crate::fault::{Scope, Watch};
 use crate::file::Backing;
 use crate::layout::Extent;
 
 /// Owns the memory of one array.
 #[derive(Debug)]
 pub(crate) struct Mapping {
+    /// Declared before the memory, so that it is dropped before that is unmapped: see `fault`, demand 1. For the same
+    /// reason, whoever moves the memory makes it `forget` first.
+    #[cfg(unix)]
+    watch: Watch,
     memory: Memory,
 }
 
@@ -68,7 +74,7 @@ impl Mapping {
     pub(crate) fn of_file(file: &File, extent: Extent, rights: Rights, populate: bool) -> Result<Self> {
         let span = extent.span();
         if span.bytes() == 0 {
-            return Ok(Self { memory: Memory::Nothing });
+            return Ok(Self::around(Memory::Nothing, rights));
         }
         let mut options = MmapOptions::new();
         options.offset(span.offset()).len(span.bytes());
@@ -87,14 +93,17 @@ impl Mapping {
                 map.map(|map| Memory::CopyOnWrite(map.into()))
             }
         };
-        Ok(Self { memory: mapped.map_err(|e| Error::io("cannot map the file", e))? })
+        Ok(Self::around(mapped.map_err(|e| Error::io("cannot map the file", e))?, rights))
     }
 
     /// Makes a shared mapping as long as the new extent, which starts where the old one did: in place where there is
     /// room. After an error it is as it was.
     ///
-    /// Moves the memory, and gives up what the new extent leaves out: no view may be in use.
+    /// Moves the memory, and gives up what the new extent leaves out: no view may be in use. Nor may pages of it have been
+    /// replaced after a fault.
     pub(crate) fn remap(&mut self, file: &File, extent: Extent) -> Result<()> {
+        #[cfg(unix)]
+        self.watch.forget();
         #[cfg(target_os = "linux")]
         if let Memory::Shared(map) = &mut self.memory
             && extent.span().bytes() > 0
@@ -105,7 +114,7 @@ impl Mapping {
             let remapped = unsafe { map.remap(extent.span().bytes(), options) };
             return remapped.map_err(|e| Error::io("cannot remap the file", e));
         }
-        *self = Self::of_file(file, extent, Rights::ReadWrite, false)?;
+        self.memory = Self::of_file(file, extent, Rights::ReadWrite, false)?.memory;
         Ok(())
     }
 
@@ -125,7 +134,10 @@ impl Mapping {
                 format!("the kernel does not prove this file immutable (a sealed memfd, or fs-verity): {e}"),
             )
         })?;
-        Ok(Self { memory: if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) } })
+        let memory = if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) };
+        let mut mapping = Self::around(memory, Rights::Read);
+        mapping.reached_by_nobody();
+        Ok(mapping)
     }
 
     /// Private memory holding a copy of a file's bytes, at whatever offset they start.
@@ -149,7 +161,24 @@ impl Mapping {
             let map = MmapOptions::new().len(bytes).map_anon().map_err(|e| Error::io("cannot allocate memory", e))?;
             Memory::Anonymous(in_large_pages(map).into())
         };
-        Ok(Self { memory })
+        Ok(Self::around(memory, Rights::ReadWrite))
+    }
+
+    fn around(memory: Memory, rights: Rights) -> Self {
+        #[cfg(not(unix))]
+        let _ = rights;
+        Self {
+            #[cfg(unix)]
+            watch: Watch::new(rights != Rights::Read, Scope::Mapping),
+            memory,
+        }
+    }
+
+    /// For a file that nobody else can change: should its disk fail, then nobody broke a promise, and a fault must not
+    /// change a byte that was there.
+    pub(crate) fn reached_by_nobody(&mut self) {
+        #[cfg(unix)]
+        self.watch.replace_only(Scope::Page);
     }
 
     /// Read demands 1 to 3 above before using it.
@@ -215,11 +244,12 @@ impl Mapping {
 
     /// Lets go of the pages this process holds in memory; the next access brings them back from the file.
     ///
-    /// Does nothing for private memory, where it would destroy data.
+    /// Does nothing for private memory, where it would destroy data, nor for what took the place of the file's pages.
     pub(crate) fn evict(&self, range: Range<usize>) -> Result<()> {
         #[cfg(unix)]
         if let Memory::Shared(map) = &self.memory
             && !range.is_empty()
+            && !self.faulted()
         {
             // SAFETY: on a shared mapping of a file, what was stored is in the file's page cache, and later accesses
             // find it there: no byte changes.
@@ -229,6 +259,31 @@ impl Mapping {
         }
         let _ = range;
         Ok(())
+    }
+
+    /// Runs `f`. On unix, pages of the file that cannot be had meanwhile are replaced by zeros, and [`faulted`] tells so
+    /// from then on. Private memory has no such pages.
+    ///
+    /// [`faulted`]: Self::faulted
+    pub(crate) fn guarded<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+        #[cfg(unix)]
+        let _inside = match &self.memory {
+            Memory::Shared(map) | Memory::CopyOnWrite(map) => {
+                // SAFETY: the watch was made in `around` with the rights of this mapping, and is dropped before it.
+                let inside = unsafe { self.watch.enter(map.as_ptr(), map.len()) };
+                Some(inside.map_err(|e| Error::io("cannot install a signal handler", e))?)
+            }
+            _ => None,
+        };
+        Ok(f())
+    }
+
+    /// Whether pages were replaced. Then the memory is no longer the file's.
+    pub(crate) fn faulted(&self) -> bool {
+        #[cfg(unix)]
+        return self.watch.faulted();
+        #[cfg(not(unix))]
+        false
     }
 
     /// The fraction of its pages that are in memory, 0 to 1; 1 for no pages.

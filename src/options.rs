@@ -441,7 +441,8 @@ where
     /// A temporary array: see [`MmapArrayBase::scratch`].
     pub(crate) fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let placed = self.place(self.required_layout()?);
-        self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)))
+        let created = self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)));
+        created.map(MmapArrayBase::reached_by_nobody)
     }
 }
 
@@ -459,6 +460,7 @@ where
         placed.layout.span(placed.offset, Placement::InPlace)?;
         let target = Target::replace(path)?;
         let draft = |len| Draft::secret(&target, len, self.preallocate);
-        self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))))
+        let created = self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))));
+        created.map(MmapArrayBase::reached_by_nobody)
     }
 }

@@ -1,0 +1,58 @@
+//! Tests in a process of their own: of what ends a process, or changes it for good.
+#![allow(dead_code)]
+
+use std::env;
+use std::process::{Command, ExitStatus, Stdio};
+
+const VARIABLE: &str = "NDARRAY_MMAP_CHILD";
+
+/// No test ends like this by accident: not one that was never found, nor one that panicked.
+const DONE: i32 = 42;
+
+/// How a child ended.
+#[must_use]
+pub struct Ended {
+    status: ExitStatus,
+    pub output: String,
+}
+
+/// Runs `body` in a process of its own. `test` is the name of the calling test: the new process runs that one alone,
+/// and comes here again.
+#[track_caller]
+pub fn run(test: &str, body: impl FnOnce()) -> Ended {
+    if env::var(VARIABLE).is_ok_and(|name| name == test) {
+        body();
+        std::process::exit(DONE);
+    }
+    let child = Command::new(env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
+        .env(VARIABLE, test)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let output = [child.stdout, child.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(!output.contains("running 0 tests"), "there is no test {test}");
+    Ended { status: child.status, output }
+}
+
+impl Ended {
+    /// The body ran to its end.
+    #[track_caller]
+    pub fn well(&self) {
+        assert_eq!(self.status.code(), Some(DONE), "{}\n{}", self.status, self.output);
+    }
+
+    /// The body called `exit` with this code.
+    #[track_caller]
+    pub fn with(&self, code: i32) {
+        assert_eq!(self.status.code(), Some(code), "{}\n{}", self.status, self.output);
+    }
+
+    /// The system ended the process.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn by_signal(&self, signal: i32) {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(self.status.signal(), Some(signal), "{}\n{}", self.status, self.output);
+    }
+}

@@ -1,0 +1,198 @@
+//! The handler of faults gets along with those of others: what is not ours is theirs, whoever came first.
+#![cfg(unix)]
+
+mod child;
+
+use std::ffi::{c_int, c_void};
+use std::fs::{self, OpenOptions};
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ndarray::prelude::*;
+use ndarray_mmap::{ErrorKind, MmapArray};
+
+const LEN: usize = 1 << 16;
+
+/// What the handlers of these tests exit with.
+const THEIRS: i32 = 77;
+
+fn open(path: &Path) -> MmapArray<u8, Ix1> {
+    fs::write(path, vec![1u8; LEN]).unwrap();
+    // SAFETY: only this test knows the file, and what it cuts it does not look at, or means to die of.
+    unsafe { MmapArray::<u8>::options().shape(LEN).open(path).unwrap() }
+}
+
+fn cut(path: &Path) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+}
+
+#[track_caller]
+fn catches_a_cut(dir: &tempfile::TempDir) {
+    let path = dir.path().join("guarded.bin");
+    let a = open(&path);
+    let err = a.guarded(|view| {
+        cut(&path);
+        view[LEN - 1]
+    });
+    assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
+}
+
+/// A fault that no guarded call is to blame for.
+fn fault(dir: &tempfile::TempDir) {
+    let path = dir.path().join("unguarded.bin");
+    let a = open(&path);
+    cut(&path);
+    assert_eq!(a[LEN - 1], 0);
+}
+
+/// Installs an action for `SIGBUS` and returns the one that was there.
+fn install(action: libc::sighandler_t, flags: c_int) -> libc::sigaction {
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: a plain C struct, for which zeros are valid.
+    let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
+    (new.sa_sigaction, new.sa_flags) = (action, flags);
+    // SAFETY: the handlers of this file have the signatures that their flags ask for, and do nothing a handler may not.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGBUS, &new, old.as_mut_ptr()) }, 0);
+    // SAFETY: the call succeeded, so it wrote it.
+    unsafe { old.assume_init() }
+}
+
+extern "C" fn exits(_: c_int) {
+    // SAFETY: a handler may exit so.
+    unsafe { libc::_exit(THEIRS) }
+}
+
+/// Exits if it was told where the fault was.
+extern "C" fn exits_informed(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the system, or the handler that passes it on, hands over a valid one.
+    let address = unsafe { (*info).si_addr() };
+    if signal == libc::SIGBUS && !address.is_null() && !context.is_null() {
+        exits(signal);
+    }
+}
+
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+static OURS: AtomicUsize = AtomicUsize::new(0);
+
+/// As a program's own handler does that came after ours: takes note, and calls the one before it.
+extern "C" fn counts_and_calls_ours(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    SEEN.fetch_add(1, Ordering::Relaxed);
+    let ours = OURS.load(Ordering::Relaxed);
+    // SAFETY: what the crate installed, with SA_SIGINFO.
+    let ours: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = unsafe { std::mem::transmute(ours) };
+    ours(signal, info, context);
+}
+
+#[test]
+fn a_plain_handler_installed_before_gets_foreign_faults() {
+    child::run("a_plain_handler_installed_before_gets_foreign_faults", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(exits as extern "C" fn(c_int) as usize, 0);
+        catches_a_cut(&dir);
+        fault(&dir);
+    })
+    .with(THEIRS);
+}
+
+#[test]
+fn an_informed_handler_installed_before_gets_foreign_faults_with_their_address() {
+    child::run("an_informed_handler_installed_before_gets_foreign_faults_with_their_address", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(exits_informed as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize, libc::SA_SIGINFO);
+        catches_a_cut(&dir);
+        fault(&dir);
+    })
+    .with(THEIRS);
+}
+
+#[test]
+fn a_handler_installed_after_sees_all_and_ours_still_works_through_it() {
+    child::run("a_handler_installed_after_sees_all_and_ours_still_works_through_it", || {
+        let dir = tempfile::tempdir().unwrap();
+        catches_a_cut(&dir);
+        let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
+        let ours = install(theirs as usize, libc::SA_SIGINFO | libc::SA_NODEFER);
+        OURS.store(ours.sa_sigaction, Ordering::Relaxed);
+        catches_a_cut(&dir);
+        assert_eq!(SEEN.load(Ordering::Relaxed), 1, "one fault for the whole mapping");
+        fault(&dir);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+#[test]
+fn without_another_handler_a_foreign_fault_ends_the_process_by_its_signal() {
+    child::run("without_another_handler_a_foreign_fault_ends_the_process_by_its_signal", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_DFL, 0);
+        catches_a_cut(&dir);
+        fault(&dir);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+#[test]
+fn a_fault_cannot_be_ignored() {
+    child::run("a_fault_cannot_be_ignored", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_IGN, 0);
+        catches_a_cut(&dir);
+        fault(&dir);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+/// Unlike a fault, a signal that somebody sends does not come again when nothing is done about it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sent_signal_still_ends_the_process() {
+    child::run("a_sent_signal_still_ends_the_process", || {
+        install(libc::SIG_DFL, 0);
+        catches_a_cut(&tempfile::tempdir().unwrap());
+        raise();
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sent_signal_is_still_ignored_by_who_ignored_it() {
+    child::run("a_sent_signal_is_still_ignored_by_who_ignored_it", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_IGN, 0);
+        catches_a_cut(&dir);
+        raise();
+        catches_a_cut(&dir);
+    })
+    .well();
+}
+
+#[cfg(target_os = "linux")]
+fn raise() {
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::raise(libc::SIGBUS) }, 0);
+}
+
+/// A handler may come between a failing call and the look at `errno`.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fault_leaves_errno_alone() {
+    child::run("a_fault_leaves_errno_alone", || {
+        let mut a = ndarray_mmap::MmapArrayMut::<u8, Ix1>::scratch(LEN).unwrap();
+        // The one way to reach the file, and outside of Rust's guarantees: it plays the failing disk. Of a scratch array,
+        // for there the handler makes a system call that fails.
+        let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
+        let err = a.guarded_mut(|view| {
+            cut(&file);
+            // SAFETY: the thread's own, as long as it lives.
+            let errno = unsafe { &mut *libc::__errno_location() };
+            *errno = 12345;
+            let zero = std::hint::black_box(view[LEN - 1]);
+            assert_eq!((zero, *std::hint::black_box(errno)), (0, 12345));
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
+    })
+    .well();
+}
