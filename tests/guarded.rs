@@ -368,12 +368,13 @@ fn everyday_events_are_no_error_in_a_million_guarded_calls() {
                 }
             }
         });
-        for i in 0..CALLS / 2 {
+        let called = (0..CALLS / 2).try_for_each(|i| {
             let index = i % a.len();
-            let before = a.guarded(|view| view[index]).unwrap();
-            a.guarded_mut(|mut view| view[index] = before.wrapping_add(1)).unwrap();
-        }
+            let before = a.guarded(|view| view[index])?;
+            a.guarded_mut(|mut view| view[index] = before.wrapping_add(1))
+        });
         done.store(true, Ordering::Relaxed);
+        called.unwrap();
     });
     a.flush().unwrap();
 }
