@@ -1,0 +1,168 @@
+//! A full disk is an error when space is asked for, and leaves everything as it was; where none was asked for, it is an
+//! error of the guarded call that needed it.
+#![cfg(target_os = "linux")]
+
+mod child;
+mod mount;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use mount::Mount;
+use ndarray::prelude::*;
+use ndarray_mmap::{Error, ErrorKind, MmapArrayMut, Staged};
+
+const MIB: usize = 1 << 20;
+
+/// More than any of the disks here.
+const TOO_MUCH: usize = 64 * MIB;
+
+/// One file system where running out changes nothing, and one that keeps part of what it could have.
+fn small_disks() -> [Mount; 2] {
+    [Mount::tmpfs(4 * MIB), Mount::ext4(&std::env::temp_dir(), 16 * MIB as u64)]
+}
+
+fn create(path: &Path, len: usize) -> Result<MmapArrayMut<u8, Ix1>, Error> {
+    // SAFETY: only this test knows the file.
+    unsafe { MmapArrayMut::<u8>::create(path, len) }
+}
+
+#[track_caller]
+fn is_storage_full(error: Error) {
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
+}
+
+fn free_blocks(disk: &Mount) -> u64 {
+    rustix::fs::statvfs(disk.path()).unwrap().f_bfree
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn creating_more_than_fits_is_an_error_and_leaves_nothing() {
+    for disk in small_disks() {
+        let path = disk.path().join("a.bin");
+        let free = free_blocks(&disk);
+        is_storage_full(create(&path, TOO_MUCH).unwrap_err());
+        // SAFETY: only this test knows the file.
+        is_storage_full(unsafe { MmapArrayMut::<u8>::create_new(&path, TOO_MUCH).unwrap_err() });
+        is_storage_full(Staged::<u8>::stage(&path, TOO_MUCH).unwrap_err());
+        assert_eq!((disk.names(), free_blocks(&disk)), (vec![], free));
+
+        fs::write(&path, "there before").unwrap();
+        let before = fs::metadata(&path).unwrap();
+        is_storage_full(create(&path, TOO_MUCH).unwrap_err());
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"there before");
+        assert_eq!((after.ino(), after.modified().unwrap()), (before.ino(), before.modified().unwrap()));
+        assert_eq!(disk.names(), ["a.bin"]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn scratch_on_a_full_disk_is_an_error() {
+    child::run("scratch_on_a_full_disk_is_an_error", || {
+        for disk in small_disks() {
+            // SAFETY: no other thread of this process looks at the environment.
+            unsafe { std::env::set_var("TMPDIR", disk.path()) };
+            is_storage_full(MmapArrayMut::<u8>::scratch(TOO_MUCH).unwrap_err());
+            MmapArrayMut::<u8>::scratch(MIB).unwrap();
+        }
+    })
+    .well();
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn extending_beyond_what_fits_gives_back_what_the_file_system_had_taken() {
+    for disk in small_disks() {
+        let path = disk.path().join("a.bin");
+        fs::write(&path, vec![1u8; MIB]).unwrap();
+        fs::File::open(&path).unwrap().sync_all().unwrap();
+        let (before, free) = (fs::metadata(&path).unwrap(), free_blocks(&disk));
+        let options = MmapArrayMut::<u8>::options().extend(true).shape(TOO_MUCH);
+        // SAFETY: only this test knows the file.
+        is_storage_full(unsafe { options.open(&path).unwrap_err() });
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(after.len(), before.len());
+        // ext4 may keep a block of its own, for where the others were.
+        assert!(after.blocks() <= before.blocks() + 8, "{} blocks, not {}", after.blocks(), before.blocks());
+        assert!(free_blocks(&disk) >= free - 1, "{} blocks free, not {free}", free_blocks(&disk));
+        assert!(fs::read(&path).unwrap().iter().all(|&x| x == 1));
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn growing_beyond_what_fits_leaves_an_array_that_works() {
+    for disk in small_disks() {
+        let path = disk.path().join("a.bin");
+        let mut a = create(&path, MIB).unwrap();
+        a.fill(1);
+        is_storage_full(a.resize(TOO_MUCH).unwrap_err());
+        is_storage_full(a.append(&Array1::ones(TOO_MUCH)).unwrap_err());
+        assert_eq!((a.len(), fs::metadata(&path).unwrap().len()), (MIB, MIB as u64));
+        a.append(&Array1::ones(10)).unwrap();
+        a.flush().unwrap();
+        a.close().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), vec![1u8; MIB + 10]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn running_out_of_space_in_a_sparse_file_is_a_fault() {
+    child::run("running_out_of_space_in_a_sparse_file_is_a_fault", || {
+        for disk in small_disks() {
+            let path = disk.path().join("a.bin");
+            let options = MmapArrayMut::<u8>::options().preallocate(false).shape(TOO_MUCH);
+            // SAFETY: only this test knows the file.
+            let mut a = unsafe { options.create(&path).unwrap() };
+            a.guarded_mut(|mut view| view[0] = 1).unwrap();
+            let err = a.guarded_mut(|mut view| view.fill(2)).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Fault);
+            assert!(err.to_string().contains("is full"), "{err}");
+            assert_eq!(a.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+            assert_eq!(fs::metadata(&path).unwrap().len(), TOO_MUCH as u64);
+        }
+    })
+    .well();
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn running_out_of_space_unguarded_ends_the_process() {
+    child::run("running_out_of_space_unguarded_ends_the_process", || {
+        let disk = Mount::tmpfs(MIB);
+        let options = MmapArrayMut::<u8>::options().preallocate(false).shape(TOO_MUCH);
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { options.create(disk.path().join("a.bin")).unwrap() };
+        // Unmounts it, for nobody will be there to do so later; the open file keeps it alive.
+        drop(disk);
+        a.fill(2);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+/// The system would end the process, by `SIGXFSZ`.
+#[test]
+fn growing_beyond_the_limit_of_the_process_is_an_error() {
+    child::run("growing_beyond_the_limit_of_the_process_is_an_error", || {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let mut a = create(&path, MIB).unwrap();
+        setrlimit(Resource::Fsize, Rlimit { current: Some(2 * MIB as u64), maximum: None }).unwrap();
+        a.resize(2 * MIB).unwrap();
+        for err in [a.resize(3 * MIB).unwrap_err(), create(&dir.path().join("b.bin"), 3 * MIB).unwrap_err()] {
+            assert!(err.to_string().contains("RLIMIT_FSIZE"), "{err}");
+            assert_eq!(io::Error::from(err).kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), 2 * MIB as u64);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    })
+    .well();
+}
