@@ -15,12 +15,13 @@ use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use draft::{Draft, Target};
+use lock::Held;
 pub use lock::Lock;
 
 /// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]
 pub(crate) struct Backing {
-    file: File,
+    file: Held,
     /// In bytes, when last asked; for growing, and for the proof in [`Layout::extent`](crate::layout::Layout::extent).
     len: u64,
     path: Option<PathBuf>,
@@ -48,6 +49,7 @@ impl Backing {
         let file = options.open(path).map_err(|e| lock::sharing_conflict(Error::io("cannot open", e)))?;
         // Locked first: the length counts only once nobody who respects the lock can change it.
         lock.take(&file, rights)?;
+        let file = Held::new(file, lock != Lock::None);
         let len = Self::regular_len(&file)?;
         let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
         Ok(Self { path: Some(path), ..Self::of(file, len) })
@@ -63,10 +65,10 @@ impl Backing {
         lock.take(&file, rights)?;
         let len = Self::regular_len(&file)?;
         let appends = appends(&file);
-        Ok(Self { appends, ..Self::of(file, len) })
+        Ok(Self { appends, ..Self::of(Held::new(file, false), len) })
     }
 
-    fn of(file: File, len: u64) -> Self {
+    fn of(file: Held, len: u64) -> Self {
         Self {
             file,
             len,
@@ -207,7 +209,7 @@ impl Backing {
 
     #[cfg(unix)]
     fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.file, bytes, offset)
+        std::os::unix::fs::FileExt::read_at(&*self.file, bytes, offset)
     }
 
     #[cfg(not(unix))]

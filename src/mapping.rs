@@ -78,7 +78,7 @@ impl Mapping {
         }
         let mut options = MmapOptions::new();
         options.offset(span.offset()).len(span.bytes());
-        if populate {
+        if populate && rights != Rights::CopyOnWrite {
             options.populate();
         }
         let mapped = match rights {
@@ -90,6 +90,11 @@ impl Mapping {
                 // SAFETY: `map_copy` asks that the file is not changed under the slice it could be used as. No slice
                 // is ever made of it: it is taken as raw memory at once, under demand 3.
                 let map = unsafe { options.map_copy(file) };
+                let map = map.inspect(|map| {
+                    if populate {
+                        populate_uncopied(map)
+                    }
+                });
                 map.map(|map| Memory::CopyOnWrite(map.into()))
             }
         };
@@ -127,7 +132,7 @@ impl Mapping {
         let (offset, len) = if span.bytes() == 0 { (0, 0) } else { (span.offset(), span.bytes()) };
         let map = MmapOptions::new().offset(offset).len(len).map_if_safe(backing.file()).map_err(|e| {
             if e.map_failed() {
-                return Error::io("cannot map the file", io::Error::other(e));
+                return Error::io("cannot map the file", e.into());
             }
             Error::new(
                 ErrorKind::Unsupported,
@@ -293,6 +298,15 @@ impl Mapping {
             _ => resident_fraction(self.as_ptr(), self.len()),
         }
     }
+}
+
+/// Brings pages in for reading. `MAP_POPULATE` would bring those of a writable private mapping in for writing: as copies,
+/// as much memory as the file is long. A hint: it may be refused.
+fn populate_uncopied(map: &MmapMut) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::PopulateRead);
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
 
 /// Fewer page faults while a large copy is filled. A hint: it may be refused.

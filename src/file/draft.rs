@@ -7,6 +7,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::lock::Held;
 use super::{Backing, Lock, extend, never_wait, not_regular};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +44,9 @@ impl Target {
             let next = Self::at(&target.folder.join(link))?;
             target = Self { named: target.named, ..next };
         }
-        Err(Error::new(ErrorKind::Io, format!("more than {MOST_LINKS} symbolic links in a row")))
+        // Whoever follows them gets the system's own word for it.
+        let refusal = fs::metadata(&target.named).err().unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
+        Err(Error::io("cannot follow the symbolic links", refusal))
     }
 
     /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
@@ -63,8 +66,9 @@ impl Target {
 
     fn at(path: &Path) -> Result<Self> {
         let absolute = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
-        // `a/` and `a/..` name folders, whether or not they are there.
-        let names_a_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || absolute.file_name().is_none();
+        // `a/`, `a/.` and `a/..` name folders, whether or not they are there.
+        let text = path.as_os_str().as_encoded_bytes();
+        let names_a_folder = text.ends_with(b"/") || text.ends_with(b"/.") || absolute.file_name().is_none();
         match absolute.parent() {
             Some(folder) if !names_a_folder => {
                 Ok(Self { folder: folder.to_path_buf(), named: absolute.clone(), path: absolute, old: None })
@@ -93,7 +97,7 @@ fn check_replaceable(path: &Path, found: &Metadata) -> Result<Metadata> {
 /// A new file that is not at its path yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    file: File,
+    file: Held,
     len: u64,
     /// `None` where the file system can hold a file without a name: then not even a kill leaves litter.
     name: Option<TemporaryName>,
@@ -121,7 +125,7 @@ impl Draft {
         draft.extended(len, preallocate)
     }
 
-    pub(super) fn of_unnamed(file: File, len: u64) -> Self {
+    pub(super) fn of_unnamed(file: Held, len: u64) -> Self {
         Self { file, len, name: None }
     }
 
@@ -157,7 +161,7 @@ impl Draft {
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
-            Ok(file) => Ok(Some(Self { file: file.into(), len: 0, name: None })),
+            Ok(file) => Ok(Some(Self { file: Held::new(file.into(), true), len: 0, name: None })),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
             Err(e) => Err(cannot_create(e.into())),
         }
@@ -172,7 +176,7 @@ impl Draft {
         let (file, name) = TemporaryName::in_folder(folder, |path| {
             OpenOptions::new().read(true).write(true).create_new(true).open(path)
         })?;
-        Ok(Self { file, len: 0, name: Some(name) })
+        Ok(Self { file: Held::new(file, true), len: 0, name: Some(name) })
     }
 
     /// A file that loses its name before anybody is told of it.
@@ -183,7 +187,7 @@ impl Draft {
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
         })?;
         drop(name);
-        Ok(Self { file, len: 0, name: None })
+        Ok(Self { file: Held::new(file, true), len: 0, name: None })
     }
 
     /// Here a file without a name is to be had in one step, or not safely.
@@ -210,7 +214,7 @@ impl Draft {
                 .open(path)
         })?;
         name.forget();
-        Ok(Self { file, len: 0, name: None })
+        Ok(Self { file: Held::new(file, true), len: 0, name: None })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -224,7 +228,7 @@ impl Draft {
 
     /// Writes within the file.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut file = &self.file;
+        let mut file: &File = &self.file;
         file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("cannot seek", e))?;
         file.write_all(bytes).map_err(|e| Error::io("cannot write the header", e))
     }
@@ -313,8 +317,9 @@ fn inherit(file: &File, old: &Metadata) -> Result<()> {
     const PERMISSIONS: u32 = 0o777;
     let new = file.metadata().map_err(|e| Error::io("cannot look at the new file", e))?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        // Only root may; for others the file becomes theirs, as with any program that writes by renaming.
-        let _ = fchown(file, Some(old.uid()), Some(old.gid()));
+        // Only root may; for others the file becomes theirs, as with any program that writes by renaming, but stays with
+        // a group that they are in.
+        let _ = fchown(file, Some(old.uid()), Some(old.gid())).or_else(|_| fchown(file, None, Some(old.gid())));
     }
     if new.mode() & PERMISSIONS != old.mode() & PERMISSIONS {
         file.set_permissions(fs::Permissions::from_mode(old.mode() & PERMISSIONS))

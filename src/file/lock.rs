@@ -1,6 +1,7 @@
 //! Advisory locks, so that two openings of one file that would break each other's promise find out.
 
 use std::fs::{File, TryLockError};
+use std::ops::Deref;
 
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +67,38 @@ impl Lock {
             Lock::None => READ | WRITE | DELETE,
             _ if rights.writes_file() => DELETE,
             _ => READ | DELETE,
+        }
+    }
+}
+
+/// An open file that gives its lock back when it is dropped. Closing it would not do: the lock belongs to all copies of
+/// the descriptor, and a child process that another thread is just starting has one for a moment.
+#[derive(Debug)]
+pub(super) struct Held {
+    file: File,
+    locked: bool,
+}
+
+impl Held {
+    /// `locked`: the lock is this file's own, not that of a handle of the caller's.
+    pub(super) fn new(file: File, locked: bool) -> Self {
+        Self { file, locked }
+    }
+}
+
+impl Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.locked {
+            // There is nobody to tell; the file is closed next.
+            let _ = self.file.unlock();
         }
     }
 }
