@@ -313,9 +313,204 @@ fn past_the_end(file_len: u64, offset: u64) -> Error {
 }
 
 #[cfg(test)]
-mod order_tests {
+mod tests {
     use super::*;
-    use ndarray::IxDyn;
+    use ndarray::{ArrayView, IxDyn};
+    use proptest::prelude::*;
+
+    type Expected = std::result::Result<u128, ErrorKind>;
+
+    const I64_MAX: u64 = i64::MAX as u64;
+
+    /// Small numbers, those at the edges of types and of products, and any.
+    fn numbers() -> impl Strategy<Value = u64> {
+        let edges = vec![1 << 31, 1 << 32, I64_MAX / 8, I64_MAX / 2, I64_MAX, u64::MAX];
+        let near_edges = (proptest::sample::select(edges), 0..3_u64, any::<bool>())
+            .prop_map(|(edge, by, up)| if up { edge.saturating_add(by) } else { edge - by });
+        prop_oneof![4 => 0..6_u64, 1 => near_edges, 1 => any::<u64>()]
+    }
+
+    fn shapes() -> impl Strategy<Value = Vec<usize>> {
+        proptest::collection::vec(numbers().prop_map(|n| n as usize), 0..6)
+    }
+
+    fn small_shapes() -> impl Strategy<Value = Vec<usize>> {
+        proptest::collection::vec(0..5_usize, 0..6)
+    }
+
+    fn items() -> impl Strategy<Value = Item> {
+        proptest::sample::select(vec![
+            Item::of::<u8>(),
+            Item::of::<[u8; 5]>(),
+            Item::of::<u16>(),
+            Item::of::<f64>(),
+            Item::of::<u128>(),
+            Item::of::<[u64; 1000]>(),
+        ])
+    }
+
+    fn orders() -> impl Strategy<Value = Order> {
+        proptest::sample::select(vec![Order::C, Order::F])
+    }
+
+    fn placements() -> impl Strategy<Value = Placement> {
+        proptest::sample::select(vec![Placement::InPlace, Placement::Copied])
+    }
+
+    /// Bytes of the non-zero axes together, or more than can be counted.
+    fn wide_bytes(axes: &[usize], item: Item) -> u128 {
+        let nonzero = axes.iter().filter(|&&n| n != 0);
+        nonzero.fold(item.size() as u128, |bytes, &n| bytes.saturating_mul(n as u128))
+    }
+
+    /// What `Layout::new` must say, by arithmetic that does not overflow.
+    fn expected_bytes(axes: &[usize], item: Item) -> Expected {
+        match wide_bytes(axes, item) {
+            wide if wide > isize::MAX as u128 => Err(ErrorKind::Overflow),
+            _ if axes.contains(&0) => Ok(0),
+            wide => Ok(wide),
+        }
+    }
+
+    /// What `span` must say: offset and bytes, both without overflow.
+    fn expected_span(offset: u64, bytes: usize, item: Item, placement: Placement) -> Expected {
+        let end = u128::from(offset) + bytes as u128;
+        if end > u128::from(I64_MAX) {
+            Err(ErrorKind::Overflow)
+        } else if placement == Placement::InPlace && bytes > 0 && !offset.is_multiple_of(item.align() as u64) {
+            Err(ErrorKind::Misaligned)
+        } else {
+            Ok(end)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_layout_is_refused_exactly_where_its_nonzero_axes_overflow(
+            axes in shapes(), order in orders(), item in items(),
+        ) {
+            let layout = Layout::new(IxDyn(&axes), order, item);
+            let bytes = layout.as_ref().map(|l| l.bytes() as u128).map_err(Error::kind);
+            prop_assert_eq!(bytes, expected_bytes(&axes, item));
+        }
+
+        #[test]
+        fn a_span_and_an_extent_agree_with_arithmetic_that_cannot_overflow(
+            axes in shapes(), order in orders(), item in items(), placement in placements(),
+            offset in numbers(), file_len in numbers(),
+        ) {
+            let Ok(layout) = Layout::new(IxDyn(&axes), order, item) else { return Ok(()) };
+            let expected = expected_span(offset, layout.bytes(), item, placement);
+            let span = layout.span(offset, placement);
+            prop_assert_eq!(span.as_ref().map(|s| u128::from(s.end())).map_err(Error::kind), expected);
+
+            let extent = layout.extent(offset, placement, file_len, "");
+            let expected = expected.and_then(|end| if end > file_len.into() { Err(ErrorKind::TooShort) } else { Ok(end) });
+            prop_assert_eq!(extent.as_ref().map(|e| u128::from(e.span().end())).map_err(Error::kind), expected);
+            if let Ok(extent) = extent {
+                prop_assert_eq!((extent.span().offset(), extent.span().bytes()), (offset, layout.bytes()));
+            }
+        }
+
+        #[test]
+        fn inferred_rows_end_with_the_file(
+            row in shapes(), item in items(), offset in numbers(), file_len in numbers(),
+        ) {
+            let mut axes = vec![0];
+            axes.extend(&row);
+            let inferred = Layout::inferred(IxDyn(&axes), item, offset, file_len);
+            let row_bytes = wide_bytes(&row, item);
+            let rest = u128::from(file_len).checked_sub(offset.into());
+            let expected: Expected = match rest {
+                _ if offset > I64_MAX || row_bytes > isize::MAX as u128 => Err(ErrorKind::Overflow),
+                _ if row.contains(&0) => Err(ErrorKind::InvalidInput),
+                None => Err(ErrorKind::TooShort),
+                Some(rest) if rest % row_bytes != 0 => Err(ErrorKind::LengthNotMultiple),
+                Some(rest) if rest > isize::MAX as u128 => Err(ErrorKind::Overflow),
+                Some(rest) => Ok(rest),
+            };
+            prop_assert_eq!(inferred.as_ref().map(|l| l.bytes() as u128).map_err(Error::kind), expected);
+            if let Ok(layout) = inferred {
+                prop_assert_eq!(layout.rows() as u128, rest.unwrap_or_default() / row_bytes);
+                prop_assert_eq!(&layout.axes()[1..], &row[..]);
+            }
+        }
+
+        #[test]
+        fn consecutive_rows_are_consecutive_bytes_and_all_rows_all_bytes(
+            axes in shapes(), order in orders(), item in items(), cuts in proptest::collection::vec(any::<usize>(), 0..5),
+        ) {
+            let Ok(layout) = Layout::new(IxDyn(&axes), order, item) else { return Ok(()) };
+            let rows = layout.rows();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut % rows.saturating_add(1)).collect();
+            cuts.extend([0, rows]);
+            cuts.sort_unstable();
+            let mut end = 0;
+            for rows in cuts.windows(2) {
+                let bytes = layout.row_bytes(rows[0]..rows[1]).unwrap();
+                prop_assert_eq!(bytes.start, end);
+                prop_assert_eq!(bytes.len() as u128 * rows_or_one(&layout), (rows[1] - rows[0]) as u128 * layout.bytes() as u128);
+                end = bytes.end;
+            }
+            prop_assert_eq!(end, layout.bytes());
+        }
+
+        #[test]
+        fn any_other_range_of_rows_is_refused(
+            axes in shapes(), order in orders(), item in items(), start in numbers(), end in numbers(),
+        ) {
+            let Ok(layout) = Layout::new(IxDyn(&axes), order, item) else { return Ok(()) };
+            let (start, end) = (start as usize, end as usize);
+            let fits = start <= end && end <= layout.rows();
+            let kind = layout.row_bytes(start..end).map(drop).map_err(|e| e.kind());
+            prop_assert_eq!(kind, if fits { Ok(()) } else { Err(ErrorKind::InvalidInput) });
+        }
+
+        #[test]
+        fn rows_are_where_ndarray_has_them(axes in small_shapes(), order in orders()) {
+            let layout = Layout::new(IxDyn(&axes), order, Item::of::<u16>()).unwrap();
+            let memory = vec![0_u16; layout.bytes() / 2];
+            let array = ArrayView::from_shape(layout.to_shape(), &memory).unwrap();
+            let Some(axis) = layout.outermost() else { return Ok(()) };
+            for (r, row) in array.axis_iter(axis).enumerate() {
+                let bytes = layout.row_bytes(r..r + 1).unwrap();
+                let mut places: Vec<_> = row.iter().map(|x| (x as *const u16).addr() - memory.as_ptr().addr()).collect();
+                places.sort_unstable();
+                prop_assert_eq!(places, bytes.step_by(2).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn a_shape_comes_out_as_it_went_in(axes in shapes(), order in orders()) {
+            let given = IxDyn(&axes).set_f(order == Order::F);
+            let (dim, recovered) = take_apart(given.clone());
+            prop_assert_eq!(dim.slice(), &axes[..]);
+            if expected_bytes(&axes, Item::of::<u8>()).is_ok() {
+                let strides = |shape| Array::<(), IxDyn>::uninit(shape).strides().to_vec();
+                prop_assert_eq!(strides(dim.set_f(recovered == Order::F)), strides(given));
+            }
+        }
+
+        #[test]
+        fn rows_that_stay_lie_where_they_lay(
+            axes in shapes(), order in orders(), item in items(), rows in numbers(), row in numbers(),
+        ) {
+            let Ok(old) = Layout::new(IxDyn(&axes), order, item) else { return Ok(()) };
+            let Ok(new) = old.with_rows(rows as usize) else { return Ok(()) };
+            prop_assert_eq!(new.rows(), rows as usize);
+            let row = row as usize % old.rows().min(new.rows()).max(1);
+            // Without elements there are no rows to lie anywhere.
+            if old.bytes() > 0 && new.bytes() > 0 {
+                prop_assert_eq!(old.row_bytes(row..row + 1).unwrap(), new.row_bytes(row..row + 1).unwrap());
+            }
+        }
+    }
+
+    fn rows_or_one<D: Dimension>(layout: &Layout<D>) -> u128 {
+        layout.rows().max(1) as u128
+    }
 
     #[test]
     fn the_order_of_a_shape_is_recovered_even_where_its_strides_do_not_tell() {

@@ -1,0 +1,244 @@
+//! Shapes, offsets and files as large as numbers and systems go: an error at every door, never a panic or an abort.
+#![cfg(unix)]
+
+mod common;
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use common::{Creates, Doors, contents, names, photo, refused, refused_io, sparse};
+use ndarray::prelude::*;
+use ndarray_mmap::{Error, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Result};
+
+const I64_MAX: u64 = i64::MAX as u64;
+
+/// What every door says of this shape at this offset, of a file of 64 bytes; and that what can be `seen` of it is then
+/// as it was.
+#[track_caller]
+fn every_door<A: AnyBitPattern + NoUninit, T: PartialEq + Debug>(
+    offset: u64,
+    shape: &[usize],
+    seen: fn(&Path) -> T,
+) -> Vec<Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.bin");
+    fs::write(&path, [1; 64]).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let before = seen(folder.path());
+    let read = MmapArray::<A>::options().offset(offset).shape(shape);
+    let copy = MmapArrayCow::<A>::options().offset(offset).shape(shape);
+    let write = MmapArrayMut::<A>::options().offset(offset).shape(shape);
+    let results: [Result<()>; 14] = [
+        read.clone().opened(&path).map(drop),
+        read.clone().mapped(&file).map(drop),
+        read.clone().map_sealed(&file).map(drop),
+        read.load(&path).map(drop),
+        copy.clone().opened(&path).map(drop),
+        copy.clone().mapped(&file).map(drop),
+        copy.load(&path).map(drop),
+        write.clone().opened(&path).map(drop),
+        write.clone().mapped(&file).map(drop),
+        write.clone().extend(true).opened(&path).map(drop),
+        write.clone().extend(true).preallocate(false).mapped(&file).map(drop),
+        write.clone().created(&path).map(drop),
+        write.clone().preallocate(false).created(&path).map(drop),
+        write.created_new(folder.path().join("new")).map(drop),
+    ];
+    assert_eq!(seen(folder.path()), before);
+    results.into_iter().map(Result::unwrap_err).collect()
+}
+
+#[track_caller]
+fn overflows<A: AnyBitPattern + NoUninit>(offset: u64, shape: &[usize]) {
+    for e in every_door::<A, _>(offset, shape, photo) {
+        assert_eq!(e.kind(), ErrorKind::Overflow, "{e}");
+        assert_eq!(io::Error::from(e).kind(), io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn a_shape_beyond_what_can_be_addressed_overflows_at_every_door() {
+    const HALF: usize = 1 << 63;
+    for shape in [&[usize::MAX][..], &[HALF], &[1 << 32, 1 << 32], &[usize::MAX, usize::MAX, usize::MAX]] {
+        overflows::<u8>(0, shape);
+        overflows::<u64>(0, shape);
+        refused(MmapArrayMut::<u8>::scratch(shape), ErrorKind::Overflow);
+        refused(MmapArrayMut::<u8>::scratch(shape.f()), ErrorKind::Overflow);
+    }
+    overflows::<u64>(0, &[isize::MAX as usize / 8 + 1]);
+    overflows::<f64>(0, &[3_037_000_500, 3_037_000_500]);
+    // Products that come out as 0, or small, where they wrap.
+    overflows::<u64>(0, &[1 << 61]);
+    overflows::<u8>(0, &[1 << 32, 1 << 31, 2]);
+    overflows::<u8>(0, &[1 << 32, 1 << 32, 1 << 32]);
+    // A zero among huge axes does not make them small.
+    overflows::<u8>(0, &[0, usize::MAX, 2]);
+    overflows::<u8>(0, &[0, HALF]);
+    overflows::<u32>(0, &[1 << 62, 0, 4]);
+    overflows::<[u8; 5]>(0, &[0, isize::MAX as usize / 5 + 1]);
+}
+
+#[test]
+fn an_offset_beyond_the_largest_file_overflows_at_every_door() {
+    for offset in [u64::MAX, u64::MAX - 7, I64_MAX + 1] {
+        overflows::<u8>(offset, &[1]);
+        overflows::<u8>(offset, &[0]);
+        overflows::<u64>(offset, &[]);
+        refused(MmapArray::<u8>::options().offset(offset).load("/dev/null"), ErrorKind::Overflow);
+        refused(MmapArray::<u8>::options().offset(offset).row_shape(3).opened("/dev/null"), ErrorKind::Overflow);
+    }
+    overflows::<u8>(I64_MAX, &[1]);
+    overflows::<u8>(I64_MAX - 1, &[2]);
+    overflows::<u64>(I64_MAX - 7, &[1]);
+    overflows::<u8>(1, &[isize::MAX as usize]);
+    overflows::<u64>(8, &[isize::MAX as usize / 8]);
+}
+
+#[test]
+fn rows_beyond_what_can_be_addressed_overflow() {
+    let path = Path::new("/no/such/file");
+    for row in [vec![usize::MAX], vec![1 << 32, 1 << 32], vec![isize::MAX as usize / 8 + 1], vec![0, usize::MAX, 2]] {
+        refused(MmapArray::<f64>::options().row_shape(row.clone()).opened(path), ErrorKind::Overflow);
+        refused(MmapArrayMut::<f64>::options().extend(true).row_shape(row.clone()).opened(path), ErrorKind::Overflow);
+        refused(MmapArrayCow::<f64>::options().row_shape(row).load(path), ErrorKind::Overflow);
+    }
+}
+
+#[test]
+fn the_largest_arrays_that_there_could_be_are_too_long_for_the_file_or_the_system() {
+    for (offset, shape) in [
+        (0, [isize::MAX as usize]),
+        (I64_MAX - 1, [1]),
+        (I64_MAX - 4096, [4096]),
+        (I64_MAX - (1 << 40), [1 << 40]),
+        (1 << 62, [1 << 61]),
+    ] {
+        for e in every_door::<u8, _>(offset, &shape, contents) {
+            assert!(matches!(e.kind(), ErrorKind::TooShort | ErrorKind::Io), "{e}");
+        }
+    }
+    let no_room = refused(MmapArrayMut::<u8>::scratch(isize::MAX as usize), ErrorKind::Io);
+    assert!(no_room.to_string().contains(&I64_MAX.to_string()), "{no_room}");
+}
+
+/// A folder on a tmpfs, where files can be as long as numbers go.
+#[cfg(target_os = "linux")]
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_any_length_opens_where_it_fits_and_is_refused_where_it_does_not() -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    const LEN: u64 = 1 << 62;
+    let folder = in_memory();
+    let path = folder.path().join("huge.bin");
+    let file = sparse(&path, LEN);
+    file.write_all_at(b"end", LEN - 3).unwrap();
+    let before = photo(folder.path());
+
+    // All of it is more than the system can map, or copy.
+    let no_memory = io::ErrorKind::OutOfMemory;
+    let e = refused_io(MmapArray::<u8>::options().opened(&path), no_memory);
+    assert_eq!(e.path(), Some(path.as_path()));
+    refused_io(MmapArrayCow::<u8>::options().opened(&path), no_memory);
+    refused_io(MmapArrayMut::<u64>::options().row_shape(4).opened(&path), no_memory);
+    refused_io(MmapArray::<u8>::load(&path), no_memory);
+    refused_io(MmapArrayCow::<u64>::options().shape((1 << 30, 1 << 20)).load(&path), no_memory);
+    // A part is as good as any, however far.
+    assert_eq!(MmapArray::<u8, Ix1>::options().offset(LEN - 3).opened(&path)?.to_vec(), b"end");
+    assert_eq!(MmapArray::<u8, Ix1>::options().offset(LEN - 3).load(&path)?.to_vec(), b"end");
+    let tebibyte = MmapArrayCow::<u8>::options().offset(LEN - (1 << 40)).opened(&path)?;
+    assert_eq!((tebibyte.len(), tebibyte[(1 << 40) - 3]), (1 << 40, b'e'));
+    refused(MmapArray::<u64>::options().offset(LEN - 4).opened(&path), ErrorKind::LengthNotMultiple);
+    refused(MmapArray::<u8>::options().offset(LEN - 4).shape(5).opened(&path), ErrorKind::TooShort);
+    assert_eq!(photo(folder.path()), before);
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_grew_but_cannot_be_mapped_is_cut_back() {
+    let folder = in_memory();
+    let path = folder.path().join("data.bin");
+    fs::write(&path, b"as it was").unwrap();
+    let huge = MmapArrayMut::<u8>::options().shape(1 << 60).preallocate(false);
+    refused_io(huge.clone().extend(true).opened(&path), io::ErrorKind::OutOfMemory);
+    assert_eq!(fs::read(&path).unwrap(), b"as it was");
+    refused_io(huge.clone().created(&path), io::ErrorKind::OutOfMemory);
+    refused_io(huge.created_new(folder.path().join("new")), io::ErrorKind::OutOfMemory);
+    assert_eq!(fs::read(&path).unwrap(), b"as it was");
+    assert_eq!(names(folder.path()), ["data.bin"]);
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+mod sealed {
+    use super::*;
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+    fn memory(len: u64, seals: SealFlags) -> File {
+        let file = File::from(memfd_create("test", MemfdFlags::ALLOW_SEALING).unwrap());
+        file.set_len(len).unwrap();
+        fcntl_add_seals(&file, seals).unwrap();
+        file
+    }
+
+    #[test]
+    fn only_what_the_kernel_proves_immutable_maps_without_a_promise() -> Result<()> {
+        let proven = SealFlags::WRITE | SealFlags::SHRINK;
+        let file = memory(48, proven | SealFlags::GROW);
+        let a = MmapArray::<u32>::options().offset(8).shape((2, 5).f()).map_sealed(&file)?;
+        assert_eq!((a.dim(), a.sum(), a.path(), a.offset()), ((2, 5), 0, None, 8));
+        assert_eq!(MmapArray::<u64>::options().row_shape(2).map_sealed(&memory(48, proven))?.dim(), (3, 2));
+        assert_eq!(MmapArray::<u64>::options().map_sealed(&memory(0, proven))?.len(), 0);
+        assert_eq!(MmapArray::<u64>::options().offset(48).map_sealed(&memory(48, proven))?.len(), 0);
+        for seals in
+            [SealFlags::empty(), SealFlags::WRITE, SealFlags::SHRINK, SealFlags::SHRINK | SealFlags::FUTURE_WRITE]
+        {
+            let e = refused(MmapArray::<u8>::options().map_sealed(&memory(48, seals)), ErrorKind::Unsupported);
+            assert_eq!(io::Error::from(e).kind(), io::ErrorKind::Unsupported);
+            // Not even where there is nothing to map: the answer does not depend on the length.
+            refused(MmapArray::<u8>::options().map_sealed(&memory(0, seals)), ErrorKind::Unsupported);
+        }
+        refused(MmapArray::<u32>::options().shape(13).map_sealed(&file), ErrorKind::TooShort);
+        refused(MmapArray::<u32>::options().offset(2).map_sealed(&file), ErrorKind::LengthNotMultiple);
+        refused(MmapArray::<u32>::options().offset(2).shape(1).map_sealed(&file), ErrorKind::Misaligned);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sealed_file_larger_than_the_address_space_is_refused() {
+        let file = memory(1 << 60, SealFlags::WRITE | SealFlags::SHRINK);
+        refused_io(MmapArray::<u8>::options().map_sealed(&file), io::ErrorKind::OutOfMemory);
+    }
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_and_no_signal() {
+    if !common::in_child() {
+        return common::passes(common::after("ulimit -f 128", "a_limit_on_file_sizes_is_an_error_and_no_signal"));
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap() as usize;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.bin");
+    fs::write(&path, b"as it was").unwrap();
+    let before = photo(folder.path());
+    for preallocate in [true, false] {
+        let too_long = MmapArrayMut::<u8>::options().shape(limit + 1).preallocate(preallocate);
+        let e = refused_io(too_long.clone().created(&path), io::ErrorKind::FileTooLarge);
+        assert!(e.to_string().contains(&limit.to_string()) && e.to_string().contains("RLIMIT_FSIZE"), "{e}");
+        refused_io(too_long.clone().created_new(folder.path().join("new")), io::ErrorKind::FileTooLarge);
+        refused_io(too_long.extend(true).opened(&path), io::ErrorKind::FileTooLarge);
+        assert_eq!(photo(folder.path()), before);
+    }
+    refused_io(MmapArrayMut::<u8>::scratch(limit + 1), io::ErrorKind::FileTooLarge);
+
+    let just_fits = MmapArrayMut::<u8>::options().shape(limit).extend(true);
+    assert_eq!(just_fits.clone().opened(&path).unwrap()[8], b's');
+    assert_eq!(just_fits.created(&path).unwrap()[8], 0);
+    MmapArrayMut::<u8>::scratch(limit).unwrap();
+}
