@@ -350,14 +350,13 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 
 /// Who or what sent the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(dead_code))]
 enum Cause {
     /// An access to this address; it may be of use to have the page.
     MissingPage(usize),
     /// Something else that happens again if nothing is done.
-    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(dead_code))]
     Instruction,
     /// Somebody, by `kill` or the like: it will not come again.
-    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(dead_code))]
     Process,
 }
 
