@@ -395,7 +395,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
 
 impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     /// Waits until every element, and the file's length, is on the disk; for a file that this array created, its name
-    /// too.
+    /// too. What survives what, without a flush and with one: [durability](crate::doc::durability).
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been cut since it was

@@ -5,6 +5,8 @@
 
 mod access;
 mod array;
+#[cfg(doc)]
+pub mod doc;
 mod doors;
 mod element;
 mod error;

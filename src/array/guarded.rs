@@ -39,6 +39,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// that blocks the signal is not helped.
     ///
     /// Elsewhere it is a plain call. Windows does not let a mapped file be cut; a failing disk ends the process.
+    /// More: [platforms](crate::doc::platform).
     ///
     /// # Example: a file that is cut while it is read
     /// ```

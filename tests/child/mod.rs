@@ -20,19 +20,27 @@ pub struct Ended {
 /// and comes here again.
 #[track_caller]
 pub fn run(test: &str, body: impl FnOnce()) -> Ended {
+    run_in(test, body).0
+}
+
+/// The same in a new folder, for what the process leaves there.
+#[track_caller]
+pub fn run_in(test: &str, body: impl FnOnce()) -> (Ended, tempfile::TempDir) {
     if env::var(VARIABLE).is_ok_and(|name| name == test) {
         body();
         std::process::exit(DONE);
     }
+    let folder = tempfile::tempdir().unwrap();
     let child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
         .env(VARIABLE, test)
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let output = [child.stdout, child.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(!output.contains("running 0 tests"), "there is no test {test}");
-    Ended { status: child.status, output }
+    (Ended { status: child.status, output }, folder)
 }
 
 impl Ended {
