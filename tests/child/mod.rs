@@ -35,6 +35,8 @@ pub fn run_in(test: &str, body: impl FnOnce()) -> (Ended, tempfile::TempDir) {
         .args([test, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"])
         .env(VARIABLE, test)
         .current_dir(folder.path())
+        // Where the child's own temporary folders go with this one, for it may not live to remove them.
+        .env("TMPDIR", folder.path())
         .stdin(Stdio::null())
         .output()
         .unwrap();
