@@ -173,7 +173,7 @@ impl Backing {
 
     #[cfg(not(unix))]
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut file = &self.file;
+        let mut file: &File = &self.file;
         file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(|e| Error::io("cannot write", e))
     }
 
@@ -214,7 +214,7 @@ impl Backing {
 
     #[cfg(not(unix))]
     fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut file = &self.file;
+        let mut file: &File = &self.file;
         file.seek(SeekFrom::Start(offset))?;
         file.read(bytes)
     }
