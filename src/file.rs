@@ -113,6 +113,17 @@ impl Backing {
         Self::regular_len(&self.file)
     }
 
+    /// In bytes, now; [`len`](Self::len) agrees from then on.
+    pub(crate) fn refresh_len(&mut self) -> Result<u64> {
+        let len = self.current_len()?;
+        if len != self.len {
+            // Whoever changed it may have freed what was set aside.
+            self.reserved = 0;
+            self.len = len;
+        }
+        Ok(len)
+    }
+
     /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
     /// disk is an error now and no crash later. After an error the length is what it was.
     pub(crate) fn grow(&mut self, len: u64) -> Result<()> {
@@ -133,14 +144,20 @@ impl Backing {
             return;
         }
         let wanted = len.saturating_add((len / 8).max(SMALLEST_STEP)).min(i64::MAX as u64);
-        if set_aside(&self.file, self.len, wanted - self.len) {
-            self.reserved = wanted;
+        match set_aside(&self.file, self.len, wanted - self.len) {
+            Ok(()) => self.reserved = wanted,
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                // ext4 keeps what it found. If it cannot be given back, it is there for the rows to come.
+                let _ = self.file.set_len(self.len);
+            }
+            Err(_) => {}
         }
     }
 
     /// Frees the disk space set aside beyond the end of the file.
     pub(crate) fn give_back_reserve(&self) -> Result<()> {
-        if self.reserved <= self.len {
+        // Rows that somebody else has added since lie in that space.
+        if self.reserved <= self.len || self.current_len()? != self.len {
             return Ok(());
         }
         self.file.set_len(self.len).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
@@ -271,15 +288,15 @@ fn allocate(_: &File, _: u64, _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sets disk space aside beyond the end of the file, without changing its length. Whether it did.
+/// Sets disk space aside beyond the end of the file, without changing its length.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set_aside(file: &File, offset: u64, len: u64) -> bool {
-    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+fn set_aside(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, offset, len)?)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn set_aside(_: &File, _: u64, _: u64) -> bool {
-    false
+fn set_aside(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Growing a file past `RLIMIT_FSIZE` would kill the process by `SIGXFSZ` rather than fail.

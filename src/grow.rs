@@ -23,9 +23,9 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis.
     /// - [`ErrorKind::Io`]: storage full ...
-    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file.
+    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file. (Whole rows
+    ///   behind the array of a `.npy` file are what an append that was killed left behind. They are cut off.)
     /// - [`ErrorKind::Truncated`], [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
-    ///
     /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
     ///   tell the new shape: copy the array to a new file, as by [`create_npy`](Self::create_npy).
     ///
@@ -114,10 +114,18 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
 
     /// Tells readers of a `.npy` file of the new shape: the last step of growing, by one system call.
     fn tell(&mut self, header: Option<HeaderInPlace>) -> Result<()> {
-        let Some(header) = header else { return Ok(()) };
-        self.backing()?.write_at(header.bytes(), header.offset())?;
-        *self.header() = Some(header);
+        let Some((new, old)) = header.zip(self.header().clone()) else { return Ok(()) };
+        self.rewrite(&new, old.bytes())?;
+        *self.header() = Some(new);
         Ok(())
+    }
+
+    /// Writes what is new in a header, and no more: mostly that is one digit, which no reader can see half of.
+    fn rewrite(&mut self, header: &HeaderInPlace, in_file: &[u8]) -> Result<()> {
+        let new = header.changes_to(in_file);
+        let offset = header.offset() + new.start as u64;
+        let backing = self.backing()?;
+        backing.write_at(&header.bytes()[new], offset)
     }
 
     /// Adds zero rows at the end. First the file, which can fail, then the mapping.
@@ -136,10 +144,17 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Back to an earlier layout after a failure. If even this fails, nothing more is known.
     fn undo(&mut self, old: Layout<D>, failure: Error) -> Error {
         let undone = old.span(self.offset(), Placement::InPlace).and_then(|span| {
-            let header = self.header_of(&old)?;
-            self.backing()?.grow(span.end())?;
-            self.relayout(old)?;
-            self.tell(header)?;
+            if self.layout().axes() != old.axes() {
+                self.backing()?.grow(span.end())?;
+                self.relayout(old.clone())?;
+            }
+            if let Some(header) = self.header_of(&old)? {
+                // What the failure left of it, or made of it.
+                let mut in_file = vec![0; header.bytes().len()];
+                self.backing()?.read_into(&mut in_file, header.offset())?;
+                self.rewrite(&header, &in_file)?;
+                *self.header() = Some(header);
+            }
             self.backing()?.cut(span.end())
         });
         if undone.is_err() {
@@ -148,13 +163,12 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         failure
     }
 
-    /// Where the array ends, in bytes from the start of the file: which has to end there too.
-    ///
-    /// A `.npy` file may go on, with what an append that was killed left behind: that is cut off.
+    /// Where the array ends, in bytes from the start of the file: which has to end there too, unless it goes on with
+    /// what an append left behind.
     fn check_end(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
-        let len = self.backing()?.current_len()?;
+        let len = self.backing()?.refresh_len()?;
         if len < end {
             self.poison();
             return Err(Error::new(
@@ -162,7 +176,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
                 format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
             ));
         }
-        if len > end && self.header().is_some() && !self.another_array_at(end)? {
+        if len > end && self.is_left_behind(end, len)? {
             self.backing()?.cut(end)?;
         } else if len > end {
             return Err(Error::new(
@@ -176,11 +190,17 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         Ok(end)
     }
 
-    /// `np.save` to an open file puts one array behind another.
-    fn another_array_at(&mut self, offset: u64) -> Result<bool> {
+    /// Whether the bytes behind the array can be rows that an append had stored when it was killed, and no header told
+    /// of: whole rows, in a file that is nothing but a `.npy` file. Only then nobody misses them.
+    fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
+        let row = self.layout().with_rows(1)?.bytes() as u64;
+        if self.header().as_ref().is_none_or(|header| header.offset() > 0) || !(len - end).is_multiple_of(row) {
+            return Ok(false);
+        }
+        // `np.save` to an open file puts one array behind another.
         let mut magic = [0; MAGIC.len()];
-        self.backing()?.read_at(&mut magic, offset)?;
-        Ok(&magic == MAGIC)
+        self.backing()?.read_at(&mut magic, end)?;
+        Ok(&magic != MAGIC)
     }
 
     fn check_rows(&self, start: usize, block: &ArrayRef<A, D>) -> Result<()> {

@@ -117,7 +117,10 @@ impl Mapping {
             // SAFETY: asked for is that the file reaches as far, which the extent proves. `&mut self`: whoever holds an
             // address within (demand 1) has to ask for it anew.
             let remapped = unsafe { map.remap(extent.span().bytes(), options) };
-            return remapped.map_err(|e| Error::io("cannot remap the file", e));
+            if remapped.is_ok() {
+                return Ok(());
+            }
+            // Advice for a part of it makes the mapping several to the system, which it does not remap as one.
         }
         self.memory = Self::of_file(file, extent, Rights::ReadWrite, false)?.memory;
         Ok(())

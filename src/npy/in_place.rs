@@ -1,5 +1,7 @@
 //! The header of an open file, kept so that it can be rewritten when its array grows.
 
+use std::ops::Range;
+
 use super::write::with_shape;
 use crate::error::Result;
 
@@ -25,6 +27,14 @@ impl HeaderInPlace {
     /// Where it begins, in bytes from the start of the file.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Where it differs from the bytes that stand in the file, from the first to the last of them.
+    pub(crate) fn changes_to(&self, in_file: &[u8]) -> Range<usize> {
+        let differ = |(new, old): (&u8, &u8)| new != old;
+        let start = self.bytes.iter().zip(in_file).position(differ).unwrap_or(self.bytes.len());
+        let end = self.bytes.iter().zip(in_file).rposition(differ).map_or(start, |last| last + 1);
+        start..end
     }
 
     /// The header of the same array with another number of rows, as many bytes long.
