@@ -11,7 +11,7 @@ use crate::array::MmapArrayBase;
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Draft, Lock, Target};
-use crate::layout::{Layout, Order, axes, check_offset};
+use crate::layout::{Layout, Order, Placement, axes, check_offset};
 use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, PREAMBLE_LEN, Preamble};
 
 /// Most headers are no longer, so that one read is enough.
@@ -67,7 +67,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
 
     fn map_npy(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
         backing.preallocate(self.preallocate);
-        let placed = self.place_npy(&backing)?;
+        let placed = self.place_npy(&mut backing)?;
         let mapping = self.map_placed(&placed, &backing, "")?;
         self.finish(placed, mapping, backing, M::RIGHTS.into())
     }
@@ -80,7 +80,25 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions
         self.exact_layout().transpose().map(drop)
     }
 
-    fn place_npy(&self, backing: &Backing) -> Result<Placed<D>> {
+    /// Where the header says the array lies. The file may have grown to it since its length was read; and a header
+    /// that says more than there is counts only once it says so again.
+    fn place_npy(&self, backing: &mut Backing) -> Result<Placed<D>> {
+        let mut placed = self.read_placed(backing)?;
+        for _ in 0..MOST_READS {
+            let end = placed.layout.span(placed.offset, Placement::Copied)?.end();
+            if end <= backing.len() || end <= backing.refresh_len()? {
+                break;
+            }
+            let again = self.read_placed(backing)?;
+            if again.layout.axes() == placed.layout.axes() {
+                break;
+            }
+            placed = again;
+        }
+        Ok(placed)
+    }
+
+    fn read_placed(&self, backing: &Backing) -> Result<Placed<D>> {
         let (header, bytes) = read_header(backing, self.offset, self.max_header_size)?;
         let shape = header.shape_for::<A>()?;
         let dim = self.dim_of(shape)?;
@@ -134,7 +152,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapAr
         let path = path.as_ref();
         self.check_npy()
             .and_then(|()| Backing::open(path, Rights::Read, self.lock.unwrap_or_default()))
-            .and_then(|backing| Self::load_placed(self.place_npy(&backing)?, backing))
+            .and_then(|mut backing| Self::load_placed(self.place_npy(&mut backing)?, backing))
             .map_err(|e| e.with_path(path))
     }
 }
