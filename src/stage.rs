@@ -20,7 +20,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create); the path is then as it was, unless only the
     /// very last step failed, and the staged array is gone.
     pub fn publish(self) -> Result<()> {
-        self.publish_by(Target::replace, Draft::publish)
+        self.publish_by(Target::replace, Draft::publish_shared)
     }
 
     /// Like [`publish`](Self::publish), at a path where nothing may be.
@@ -36,7 +36,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
         resolve: impl FnOnce(&Path) -> Result<Target>,
         publish: impl FnOnce(Draft, Target) -> Result<Backing>,
     ) -> Result<()> {
-        self.flush()?;
+        self.check_poison()?;
         let (Some(path), Some(backing)) = self.into_backing() else {
             return Err(Error::new(ErrorKind::Unsupported, "the array has no file to publish"));
         };
@@ -44,6 +44,9 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
             backing.give_back_reserve()?;
             let draft = backing.into_draft();
             draft.inherit(&target)?;
+            // All of it, the header too, is there before the name is.
+            draft.sync()?;
+            draft.share();
             publish(draft, target)?.sync_metadata()
         });
         published.map_err(|e| e.with_path(&path))

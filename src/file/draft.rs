@@ -2,7 +2,7 @@
 //! whoever has the old file mapped keeps it whole for good.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -238,11 +238,41 @@ impl Draft {
         lock.take(&self.file, Rights::ReadWrite)
     }
 
+    /// Lets readers in from the moment the file is at its path: for one that nobody has mapped any more. What is left of
+    /// the lock keeps others from taking its first name for one that was left behind.
+    pub(crate) fn share(&self) {
+        // Where there are no locks, nobody is kept out.
+        let _ = self.file.try_lock_shared();
+    }
+
+    /// Waits until the file is on the disk, whatever there is of it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("cannot sync the file", e))
+    }
+
     /// The last step of `create`: puts the file at its path, in place of what is there.
-    pub(crate) fn publish(mut self, target: Target) -> Result<Backing> {
+    pub(crate) fn publish(self, target: Target) -> Result<Backing> {
+        self.publish_beside(target, |file, target| TemporaryName::of_unnamed(file, &target.folder))
+    }
+
+    /// The same for a file that is [`shared`](Self::share).
+    pub(crate) fn publish_shared(self, target: Target) -> Result<Backing> {
+        self.publish_beside(target, TemporaryName::of_shared)
+    }
+
+    /// An unnamed file needs another name first, unless nothing is there: a name can be given, or changed, but not given
+    /// in place of another. A kill between the two steps leaves that name behind.
+    fn publish_beside(
+        mut self,
+        target: Target,
+        named: impl FnOnce(&File, &Target) -> Result<TemporaryName>,
+    ) -> Result<Backing> {
         let name = match self.name.take() {
             Some(name) => name,
-            None => TemporaryName::in_folder(&target.folder, |path| link_unnamed(&self.file, path))?.1,
+            None if target.old.is_none() && link_unnamed(&self.file, &target.path).is_ok() => {
+                return Ok(self.into_backing(Some(target)));
+            }
+            None => named(&self.file, &target)?,
         };
         fs::rename(&name.0, &target.path).map_err(|e| Error::io("cannot put the new file at its path", e))?;
         name.forget();
@@ -285,7 +315,7 @@ impl TemporaryName {
             let mut hasher = random.build_hasher();
             hasher.write_u32(attempt);
             hasher.write_u32(std::process::id());
-            let path = folder.join(format!(".ndarray-mmap-{:016x}.tmp", hasher.finish()));
+            let path = Self::path(folder, hasher.finish());
             match make(&path) {
                 Ok(made) => return Ok((made, Self(path))),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -293,6 +323,29 @@ impl TemporaryName {
             }
         }
         Err(cannot_create(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    fn of_unnamed(file: &File, folder: &Path) -> Result<Self> {
+        Ok(Self::in_folder(folder, |path| link_unnamed(file, path))?.1)
+    }
+
+    /// For one path always the same name, so that what a kill left behind is removed by the next who publishes there.
+    fn of_shared(file: &File, target: &Target) -> Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        target.path.hash(&mut hasher);
+        let path = Self::path(&target.folder, hasher.finish());
+        for _ in 0..2 {
+            match link_unnamed(file, &path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && remove_left_behind(&path).is_ok() => {}
+                Err(_) => break,
+            }
+        }
+        Self::of_unnamed(file, &target.folder)
+    }
+
+    fn path(folder: &Path, number: u64) -> PathBuf {
+        folder.join(format!(".ndarray-mmap-{number:016x}.tmp"))
     }
 
     /// The name is no longer ours.
@@ -345,6 +398,32 @@ fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Removes the name of a staged file whose process is gone, and its lock with it.
+fn remove_left_behind(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    never_wait(&mut options);
+    let file = options.open(path)?;
+    file.try_lock()?;
+    // Whoever held the lock before may have removed it, and another may have taken the name.
+    if !is_at(&file, path)? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::remove_file(path)
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let (open, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Gives a file another name, and refuses one that is taken. The first name may stay.
