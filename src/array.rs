@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 mod guarded;
+mod pages;
 mod traits;
 
 use std::fmt;
@@ -30,6 +31,8 @@ use crate::file::Backing;
 use crate::layout::{Layout, Placement};
 use crate::mapping::{Advice, Mapping};
 use crate::npy::HeaderInPlace;
+
+pub(crate) use pages::{Pages, ReadAhead};
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
@@ -283,6 +286,11 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         }
     }
 
+    /// The memory below the array, for those who walk it.
+    pub(crate) fn pages(&self) -> Pages<'_> {
+        Pages::new(&self.mapping, self.backing.as_ref(), self.offset, &self.poisoned)
+    }
+
     /// From now on it is unknown what is on the disk.
     pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
@@ -390,6 +398,15 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
         // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
         // layout and memory; (4) `&mut self`: no other view is in use as long as this one; (5) `M: Writable`.
         unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) }
+    }
+
+    /// [`view_mut`](Self::view_mut), and what lies below it. Pages come and go without a byte of the array changing, so
+    /// they may while it is being written to.
+    pub(crate) fn view_mut_and_pages(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, Pages<'_>) {
+        let start = self.mapping.as_ptr().cast::<A>();
+        // SAFETY: as in `view_mut`; `Pages` hands out no reference to the memory.
+        let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
+        (view, &self.layout, self.pages())
     }
 }
 

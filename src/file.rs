@@ -214,7 +214,7 @@ impl Backing {
     pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
         let mut got = 0;
         while got < bytes.len() {
-            match self.read_some(&mut bytes[got..], offset + got as u64) {
+            match read_some(&self.file, &mut bytes[got..], offset + got as u64) {
                 Ok(0) => break,
                 Ok(more) => got += more,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -224,16 +224,18 @@ impl Backing {
         Ok(got)
     }
 
-    #[cfg(unix)]
-    fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&*self.file, bytes, offset)
+    /// A second descriptor of the same file, to read ahead with.
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        self.file.try_clone().map(Reader).map_err(|e| Error::io("cannot duplicate the file handle", e))
     }
 
-    #[cfg(not(unix))]
-    fn read_some(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut file: &File = &self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        file.read(bytes)
+    /// Takes a range of the file out of the system's cache, as far as it is clean and nobody maps it. A hint.
+    pub(crate) fn uncache(&self, offset: u64, bytes: usize) {
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
+        }
+        let _ = (offset, bytes);
     }
 
     /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array
@@ -250,6 +252,44 @@ impl Backing {
         self.unsynced.store(false, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Reads a file for the sake of the system's cache only.
+#[derive(Debug)]
+pub(crate) struct Reader(File);
+
+impl Reader {
+    /// Reads a range through `buffer`, and stops where the file, or the disk, does.
+    pub(crate) fn read_through(&self, mut offset: u64, bytes: usize, buffer: &mut [u8]) {
+        let end = offset.saturating_add(bytes as u64);
+        while offset < end {
+            let want = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
+            match read_some(&self.0, &mut buffer[..want], offset) {
+                Ok(0) => return,
+                Ok(n) => offset += n as u64,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn read_some(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.read(bytes)
+}
+
+/// The memory that programs could still take, in bytes, as the system estimates it; `None` where it does not.
+pub(crate) fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Grows a file from `old` to `new` bytes.

@@ -4,12 +4,16 @@
 //! lie in the file). Each step has one constructor, so a mapping past the end of a file, or a misaligned one, cannot
 //! be written down.
 
+mod partition;
+
 use std::ops::Range;
 
 use ndarray::{Array, Axis, Dimension, Shape, ShapeBuilder};
 
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use partition::{BlockSize, Partition};
 
 /// Which axis varies fastest in memory: the last (C), or the first (Fortran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,10 @@ impl<D: Dimension> Layout<D> {
 
     pub(crate) fn axes(&self) -> &[usize] {
         axes(&self.dim)
+    }
+
+    pub(crate) fn dim(&self) -> &D {
+        &self.dim
     }
 
     pub(crate) fn item(&self) -> Item {

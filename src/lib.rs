@@ -5,6 +5,7 @@
 
 mod access;
 mod array;
+mod blocks;
 #[cfg(doc)]
 pub mod doc;
 mod doors;
@@ -22,6 +23,9 @@ mod stage;
 
 pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
+#[cfg(feature = "rayon")]
+pub use blocks::ParBlocksIter;
+pub use blocks::{Accumulate, Blocks, BlocksBase, BlocksIter, BlocksMut, Elements, Mean, Total};
 pub use element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64, units};
 pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;

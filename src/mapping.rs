@@ -234,6 +234,17 @@ impl Mapping {
         }
     }
 
+    /// Waits until what [`flush_async`](Self::flush_async) has started for a range is written. It is not durable then:
+    /// the disk may still hold it in a cache of its own, and the file's length may not be there.
+    pub(crate) fn wait_for_write_back(&self, range: Range<usize>, backing: &Backing, in_file: u64) -> Result<()> {
+        match &self.memory {
+            Memory::Shared(map) if !range.is_empty() => {
+                finish_write_back(map, range, backing, in_file).map_err(|e| Error::io("cannot write back", e))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Passes a hint on. Nothing to do outside unix, and for no memory.
     pub(crate) fn advise(&self, advice: Advice) -> Result<()> {
         #[cfg(unix)]
@@ -296,10 +307,52 @@ impl Mapping {
 
     /// The fraction of its pages that are in memory, 0 to 1; 1 for no pages.
     pub(crate) fn residency(&self) -> Result<f64> {
-        match &self.memory {
-            Memory::Nothing => Ok(1.0),
-            _ => resident_fraction(self.as_ptr(), self.len()),
+        self.residency_of(0..self.len())
+    }
+
+    /// [`residency`](Self::residency) of a range of bytes.
+    pub(crate) fn residency_of(&self, range: Range<usize>) -> Result<f64> {
+        assert!(range.start <= range.end && range.end <= self.len(), "bytes outside of the mapping");
+        if range.is_empty() {
+            return Ok(1.0);
         }
+        resident_fraction(self.as_ptr().wrapping_add(range.start), range.len())
+    }
+
+    /// Whether it shows the pages of a file (copies of some of them included), rather than memory of its own.
+    pub(crate) fn is_of_file(&self) -> bool {
+        matches!(self.memory, Memory::Shared(_) | Memory::CopyOnWrite(_))
+    }
+
+    /// Brings a range of bytes into memory and into the page tables, for reading, in one go. Nothing is changed by it,
+    /// and a file that is too short, or a disk that fails, is an error and no signal.
+    ///
+    /// # Errors
+    /// `Unsupported` where the system has no such call: Linux has it from 5.14 on.
+    pub(crate) fn populate(&self, range: Range<usize>) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Memory::Shared(map) | Memory::CopyOnWrite(map) = &self.memory
+            && !range.is_empty()
+        {
+            return map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()).map_err(|e| {
+                match e.raw_os_error() {
+                    Some(libc::EINVAL) => Error::new(ErrorKind::Unsupported, "this kernel cannot populate a mapping"),
+                    _ => Error::io("cannot read ahead", e),
+                }
+            });
+        }
+        let _ = range;
+        Err(Error::new(ErrorKind::Unsupported, "this memory cannot be read ahead"))
+    }
+
+    /// Asks that its pages be read, and cached, in pieces as large as can be. A hint for good: there is no way to take
+    /// it back, so it is for mappings of the crate's own.
+    pub(crate) fn in_large_reads(self) -> Self {
+        #[cfg(target_os = "linux")]
+        if let Memory::Shared(map) = &self.memory {
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        self
     }
 }
 
@@ -322,18 +375,35 @@ fn in_large_pages(map: MmapMut) -> MmapMut {
 /// `msync(MS_ASYNC)` does nothing on Linux; this is the call that starts writing.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
+    sync_file_range(range, backing, in_file, libc::SYNC_FILE_RANGE_WRITE)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn finish_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
+    const ALL: libc::c_uint =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    sync_file_range(range, backing, in_file, ALL)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_file_range(range: Range<usize>, backing: &Backing, in_file: u64, what: libc::c_uint) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let (start, len) = (in_file + range.start as u64, range.len() as u64);
     let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let (start, len) = (start.try_into().map_err(too_far)?, len.try_into().map_err(too_far)?);
     // SAFETY: a system call on a descriptor that is open, and that touches no memory of this process.
-    let answer = unsafe { libc::sync_file_range(backing.file().as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE) };
+    let answer = unsafe { libc::sync_file_range(backing.file().as_raw_fd(), start, len, what) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn start_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
     map.flush_async_range(range.start, range.len())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn finish_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
+    map.flush_range(range.start, range.len())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]

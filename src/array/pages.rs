@@ -1,0 +1,155 @@
+//! The memory below an array, as a walk over it sees it: ranges of bytes that are brought in and let go of. No
+//! reference to an element is made here, and no byte of the array changes but by `write_at`.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::access::Rights;
+use crate::error::{ErrorKind, Result};
+use crate::file::{Backing, Reader};
+use crate::layout::{Layout, Order, Placement};
+use crate::mapping::Mapping;
+
+/// Borrowed from the array. Ranges count bytes from its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pages<'a> {
+    mapping: &'a Mapping,
+    /// `None` for private memory.
+    backing: Option<&'a Backing>,
+    in_file: u64,
+    poisoned: &'a AtomicBool,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(
+        mapping: &'a Mapping,
+        backing: Option<&'a Backing>,
+        in_file: u64,
+        poisoned: &'a AtomicBool,
+    ) -> Self {
+        Self { mapping, backing, in_file, poisoned }
+    }
+
+    /// Of the array, in bytes.
+    pub(crate) fn len(self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Where the array starts in its file.
+    pub(crate) fn in_file(self) -> u64 {
+        self.in_file
+    }
+
+    /// Whether the pages are those of a file, so that they can be read ahead, and let go of once they were used.
+    pub(crate) fn are_of_file(self) -> bool {
+        self.backing.is_some() && self.mapping.is_of_file()
+    }
+
+    /// Brings pages in, for reading. A hint.
+    pub(crate) fn populate(self, range: Range<usize>) {
+        let _ = self.mapping.populate(range);
+    }
+
+    /// Lets go of the memory that this process holds. A hint; nothing is lost.
+    pub(crate) fn evict(self, range: Range<usize>) {
+        if !self.poisoned.load(Ordering::Relaxed) {
+            let _ = self.mapping.evict(range);
+        }
+    }
+
+    /// Takes pages out of the system's cache, as far as they are clean. A hint.
+    pub(crate) fn uncache(self, range: Range<usize>) {
+        if let Some(backing) = self.backing {
+            backing.uncache(self.in_file + range.start as u64, range.len());
+        }
+    }
+
+    /// Whether none of the pages is in memory; also `false` where the system does not tell.
+    pub(crate) fn are_absent(self, range: Range<usize>) -> bool {
+        self.mapping.residency_of(range).is_ok_and(|resident| resident == 0.0)
+    }
+
+    /// Whether the page of a byte is in memory.
+    pub(crate) fn is_present(self, byte: usize) -> bool {
+        self.mapping.residency_of(byte..byte + 1).is_ok_and(|resident| resident == 1.0)
+    }
+
+    /// Whether the array seems to be in memory, going by a few pages of it.
+    pub(crate) fn look_present(self) -> bool {
+        const LOOKS: usize = 16;
+        let step = (self.len() / LOOKS).max(1);
+        (0..self.len()).step_by(step).all(|byte| self.is_present(byte))
+    }
+
+    /// Starts bringing to the disk what was stored.
+    pub(crate) fn start_write_back(self, range: Range<usize>) -> Result<()> {
+        match self.backing {
+            Some(backing) => self.mapping.flush_async(range, backing, self.in_file),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what [`start_write_back`](Self::start_write_back) started.
+    pub(crate) fn wait_for_write_back(self, range: Range<usize>) -> Result<()> {
+        match self.backing {
+            Some(backing) => self.mapping.wait_for_write_back(range, backing, self.in_file),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether [`write_at`](Self::write_at) can be used instead of stores.
+    pub(crate) fn write_at_works(self) -> bool {
+        self.are_of_file() && self.backing.is_some_and(Backing::writes_at)
+    }
+
+    /// Writes elements' bytes through the file rather than through memory.
+    pub(crate) fn write_at(self, bytes: &[u8], start: usize) -> Result<()> {
+        match self.backing {
+            Some(backing) => backing.write_at(bytes, self.in_file + start as u64),
+            None => Ok(()),
+        }
+    }
+
+    /// What another thread needs to read the same bytes ahead; `None` if it cannot be had.
+    pub(crate) fn read_ahead(self) -> Option<ReadAhead> {
+        let backing = self.backing.filter(|_| self.mapping.is_of_file())?;
+        ReadAhead::new(backing, self.in_file, self.len()).ok()
+    }
+}
+
+/// Brings bytes of a file into the system's cache, from any thread.
+///
+/// It has a mapping of its own: so its hints are never seen on the array's, it needs no lifetime, and the memory that
+/// the array's mapping holds grows with what was used only.
+#[derive(Debug)]
+pub(crate) struct ReadAhead {
+    mapping: Mapping,
+    reader: Reader,
+    in_file: u64,
+}
+
+impl ReadAhead {
+    /// Large enough for few system calls, small enough for a core's own cache.
+    const BUFFER: usize = 256 * 1024;
+
+    fn new(backing: &Backing, in_file: u64, bytes: usize) -> Result<Self> {
+        let layout = Layout::new(ndarray::Ix1(bytes), Order::C, crate::element::Item::of::<u8>())?;
+        let extent = layout.extent(in_file, Placement::InPlace, backing.len(), "")?;
+        let mapping = Mapping::of_file(backing.file(), extent, Rights::Read, false)?.in_large_reads();
+        Ok(Self { mapping, reader: backing.reader()?, in_file })
+    }
+
+    /// Returns once the bytes are there, or it is known that they will not be.
+    pub(crate) fn fetch(&self, range: Range<usize>) {
+        match self.mapping.populate(range.clone()) {
+            Err(e) if e.kind() == ErrorKind::Unsupported => self.fetch_by_reading(range),
+            _ => drop(self.mapping.evict(range)),
+        }
+    }
+
+    /// For systems that cannot populate a mapping.
+    fn fetch_by_reading(&self, range: Range<usize>) {
+        let mut buffer = vec![0; Self::BUFFER.min(range.len())];
+        self.reader.read_through(self.in_file + range.start as u64, range.len(), &mut buffer);
+    }
+}

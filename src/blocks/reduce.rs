@@ -1,0 +1,387 @@
+//! Operations that end a walk: one result from all blocks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, ShapeBuilder};
+
+use super::accumulate::{Accumulate, Mean, Moments, Running, Total, merge_min_max, min_max};
+use super::{Blocks, BlocksMut, Elements};
+use crate::error::Result;
+use crate::layout::{Order, axes};
+
+type MeanOf<A> = <<A as Accumulate>::Sum as Total>::Mean;
+
+/// # Sums, and what follows from them
+/// Integers add up exactly. Floating-point numbers are widened to `f64` and added up pairwise: the result is off by at
+/// most 2^-46 (128 roundings) of the sum of the absolute values, however long the array is, and by much less as a rule.
+/// Infinities and NaN go their usual ways. Elements of `rend` are read where they lie, whatever their byte order.
+/// See [`Accumulate`] for the types.
+impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
+    /// The sum of all elements; zero for none.
+    ///
+    /// ```
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<i8>::scratch(1_000_000)?;
+    /// a.fill(i8::MIN);
+    /// assert_eq!(a.blocks().sum(), -128_000_000);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn sum(self) -> A::Sum {
+        self.reduce(A::add_up, A::Sum::plus).unwrap_or_default()
+    }
+
+    /// The arithmetic mean; `None` for no elements.
+    pub fn mean(self) -> Option<MeanOf<A>> {
+        let count = self.elements.len();
+        let sum = self.reduce(A::add_up, A::Sum::plus)?;
+        Some(sum.to_mean().over(count as f64))
+    }
+
+    /// The variance, with `ddof` degrees of freedom taken off: 0 for the variance of all there is, 1 to estimate it from
+    /// a sample. Of complex numbers that of the distance from the mean. `None` unless there are more elements than
+    /// `ddof`.
+    ///
+    /// One walk, and nearly as accurate as two: from each small stretch its mean is taken off before squaring.
+    ///
+    /// ```
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<f32>::scratch(4)?;
+    /// a.assign(&ndarray::arr1(&[1.0, 2.0, 3.0, 4.0]));
+    /// assert_eq!(a.blocks().var(0), Some(1.25));
+    /// assert_eq!(a.blocks().var(4), None);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn var(self, ddof: impl Into<f64>) -> Option<f64> {
+        let widen = |x: A| x.widen().to_mean();
+        self.reduce(|block| Moments::of(block, widen), Moments::merge)?.var(ddof.into())
+    }
+
+    /// The standard deviation: the root of [`var`](Self::var).
+    pub fn std(self, ddof: impl Into<f64>) -> Option<f64> {
+        self.var(ddof).map(f64::sqrt)
+    }
+
+    /// The sums along an axis, which is gone from the result. The result is held in memory, with
+    /// [`parallel`](Self::parallel) once for each thread; then the last bit of a floating-point sum may depend on
+    /// which thread was faster. The error is bounded as for [`sum`](Self::sum).
+    ///
+    /// # Panics
+    /// If the array has no such axis, as ndarray's.
+    pub fn sum_axis(self, axis: Axis) -> Array<A::Sum, D::Smaller>
+    where
+        D: RemoveAxis,
+    {
+        self.along(axis, |sum, _| sum)
+    }
+
+    /// The means along an axis, which is gone from the result: see [`sum_axis`](Self::sum_axis). `None` if the axis has
+    /// length 0.
+    ///
+    /// # Panics
+    /// If the array has no such axis, as ndarray's.
+    pub fn mean_axis(self, axis: Axis) -> Option<Array<MeanOf<A>, D::Smaller>>
+    where
+        D: RemoveAxis,
+    {
+        let means = |sum: A::Sum, count| if count > 0 { Some(sum.to_mean().over(count as f64)) } else { None };
+        let length = self.layout.axes().get(axis.index()).copied();
+        let mean = self.along(axis, move |sum, count| means(sum, count).unwrap_or_default());
+        (length != Some(0)).then_some(mean)
+    }
+
+    fn along<T>(self, axis: Axis, finish: impl Fn(A::Sum, usize) -> T) -> Array<T, D::Smaller>
+    where
+        D: RemoveAxis,
+    {
+        let (dim, order) = (self.layout.dim(), self.layout.order());
+        assert!(axis.index() < dim.ndim(), "{axis:?} is not an axis of an array of shape {:?}", axes(dim));
+        let shape = dim.remove_axis(axis).set_f(order == Order::F);
+        let plan = Along::new(axes(dim), axis.index(), order);
+        let zeros = || vec![<A::Sum as Total>::Running::default(); plan.outer * plan.inner];
+        let mut parts = self.drive(zeros, |sums, _, at, block| plan.add(sums, at.start, block)).into_iter();
+        let mut sums = parts.next().unwrap_or_else(zeros);
+        for part in parts {
+            sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
+        }
+        let values = sums.into_iter().map(|sum| finish(sum.value(), plan.length)).collect();
+        Array::from_shape_vec(shape, values)
+            .unwrap_or_else(|e| unreachable!("a sum for each element of the shape: {e}"))
+    }
+}
+
+impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
+    /// The smallest and the largest element; `None` for no elements. If there is a NaN, both are NaN, as with NumPy.
+    ///
+    /// Of elements that compare equal but differ (`-0.0` and `0.0`) it may be either.
+    ///
+    /// ```
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<f64>::scratch((100, 3))?;
+    /// a[[7, 1]] = -2.5;
+    /// assert_eq!(a.blocks().min_max(), Some((-2.5, 0.0)));
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn min_max(self) -> Option<(A, A)>
+    where
+        A: Copy + PartialOrd + Send,
+    {
+        self.reduce(min_max, merge_min_max)?
+    }
+
+    /// Folds all blocks into one value, in order and on this thread, whatever [`parallel`](Self::parallel) says.
+    pub fn fold<B>(self, init: B, f: impl FnMut(B, ArrayView<'a, A, D>) -> B) -> B {
+        self.into_iter().fold(init, f)
+    }
+
+    /// Calls `f` with each block: in order, or with [`parallel`](Self::parallel) as threads are free. A panic in `f` ends
+    /// the walk, and is passed on.
+    pub fn for_each(self, f: impl Fn(ArrayView<'a, A, D>) + Sync) {
+        let partition = self.partition();
+        self.drive(|| (), |(), block, _, elements| f(elements.into_view(partition.shape(block))));
+    }
+
+    /// One result for each block, merged in pairs, of pairs, of pairs: in the same order on any number of threads.
+    fn reduce<T: Send>(self, map: impl Fn(&[A]) -> T + Sync, merge: impl Fn(T, T) -> T + Sync) -> Option<T> {
+        let merged = Mutex::new(InOrder::default());
+        self.drive(
+            || (),
+            |(), n, _, block| {
+                let found = map(block);
+                merged.lock().unwrap_or_else(PoisonError::into_inner).put(n, found, &merge);
+            },
+        );
+        merged.into_inner().unwrap_or_else(PoisonError::into_inner).tree.into_root(&merge)
+    }
+
+    /// Calls `work` for each block, with its number and its place in the array, on as many threads as are wanted. Each
+    /// thread has a state of its own.
+    fn drive<S: Send>(
+        self,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize, Range<usize>, &'a [A]) + Sync,
+    ) -> Vec<S> {
+        let threads = self.threads();
+        let size = self.item().size();
+        let (elements, partition, walk) = self.walk();
+        let next = AtomicUsize::new(0);
+        let serve = || {
+            let mut state = state();
+            let stop = StopOnPanic { next: &next, end: partition.len() };
+            loop {
+                let block = next.fetch_add(1, Ordering::Relaxed);
+                if block >= partition.len() {
+                    break;
+                }
+                let at = partition.elements(block);
+                let bytes = at.start * size..at.end * size;
+                walk.enter(bytes.clone(), elements.len() * size);
+                work(&mut state, block, at.clone(), &elements[at]);
+                walk.leave(bytes);
+            }
+            std::mem::forget(stop);
+            state
+        };
+        on_threads(threads.min(partition.len()), serve)
+    }
+}
+
+impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
+    /// Calls `f` with each block: in order, or with [`parallel`](Self::parallel) each thread in a stretch of its own. A
+    /// panic in `f` ends the walk, and is passed on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if something could not be written to the disk. (If all could, it is still
+    /// [`flush`](crate::MmapArrayBase::flush) that makes sure of it.)
+    pub fn for_each(self, f: impl Fn(ArrayViewMut<'a, A, D>) + Sync) -> Result<()> {
+        let threads = self.threads();
+        let (elements, partition, walk) = self.walk();
+        let stretches = super::iter::stretches(elements, &partition, &walk, threads);
+        let stretches = Mutex::new(stretches);
+        on_threads(threads, || {
+            let mine = stretches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            mine.into_iter().flatten().for_each(&f);
+        });
+        walk.end()
+    }
+}
+
+impl<D: Dimension, E: Elements<D>> super::BlocksBase<'_, D, E> {
+    /// How many threads the walk may use.
+    pub(super) fn threads(&self) -> usize {
+        #[cfg(feature = "rayon")]
+        if self.parallel {
+            return rayon::current_num_threads();
+        }
+        debug_assert!(!self.parallel || cfg!(feature = "rayon"));
+        1
+    }
+}
+
+/// Runs `serve` on so many threads of the pool at once, this one included; at least once.
+pub(super) fn on_threads<S: Send>(threads: usize, serve: impl Fn() -> S + Sync) -> Vec<S> {
+    #[cfg(feature = "rayon")]
+    if threads > 1 {
+        let states = Mutex::new(Vec::new());
+        rayon::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|_| {
+                    let state = serve();
+                    states.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+                });
+            }
+        });
+        return states.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    debug_assert!(threads <= 1);
+    vec![serve()]
+}
+
+/// Unless it is forgotten, leaves the other threads nothing to do.
+struct StopOnPanic<'n> {
+    next: &'n AtomicUsize,
+    end: usize,
+}
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        self.next.store(self.end, Ordering::Relaxed);
+    }
+}
+
+/// Merges what comes in any order as if it came in order.
+struct InOrder<T> {
+    next: usize,
+    early: BTreeMap<usize, T>,
+    tree: Tree<T>,
+}
+
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self { next: 0, early: BTreeMap::new(), tree: Tree(Vec::new()) }
+    }
+}
+
+impl<T> InOrder<T> {
+    fn put(&mut self, n: usize, found: T, merge: impl Fn(T, T) -> T) {
+        self.early.insert(n, found);
+        while let Some(found) = self.early.remove(&self.next) {
+            self.tree.push(found, &merge);
+            self.next += 1;
+        }
+    }
+}
+
+/// A balanced tree of merges, of which only the finished branches are there: with their heights, the highest first.
+struct Tree<T>(Vec<(u32, T)>);
+
+impl<T> Tree<T> {
+    fn push(&mut self, leaf: T, merge: impl Fn(T, T) -> T) {
+        let (mut height, mut right) = (0, leaf);
+        while let Some((_, left)) = self.0.pop_if(|(h, _)| *h == height) {
+            right = merge(left, right);
+            height += 1;
+        }
+        self.0.push((height, right));
+    }
+
+    fn into_root(mut self, merge: impl Fn(T, T) -> T) -> Option<T> {
+        let mut root = self.0.pop()?.1;
+        while let Some((_, left)) = self.0.pop() {
+            root = merge(left, root);
+        }
+        Some(root)
+    }
+}
+
+/// An axis in memory order: steps of `inner` elements, `length` of them, and that `outer` times.
+struct Along {
+    outer: usize,
+    length: usize,
+    inner: usize,
+}
+
+/// Sums that are kept at hand while rows are added to them.
+const TILE: usize = 256;
+
+/// Rows that are added up plainly before the sum goes where nothing is lost.
+const DEPTH: usize = 64;
+
+impl Along {
+    fn new(dim: &[usize], axis: usize, order: Order) -> Self {
+        let (before, after) = (dim[..axis].iter().product(), dim[axis + 1..].iter().product());
+        let (outer, inner) = if order == Order::C { (before, after) } else { (after, before) };
+        Self { outer, length: dim[axis], inner }
+    }
+
+    /// Adds a stretch of elements, in memory order from `start` on, to the sums they belong to.
+    fn add<A: Accumulate>(&self, sums: &mut [<A::Sum as Total>::Running], mut start: usize, mut elements: &[A]) {
+        let Self { length, inner, .. } = *self;
+        while !elements.is_empty() {
+            let (row, column) = (start / inner, start % inner);
+            let (outer, left) = (row / length, length - row % length);
+            let sums = &mut sums[outer * inner..(outer + 1) * inner];
+            let taken = if inner == 1 {
+                let taken = left.min(elements.len());
+                sums[0].add(A::add_up(&elements[..taken]));
+                taken
+            } else if column > 0 || elements.len() < inner {
+                let taken = (inner - column).min(elements.len());
+                sums[column..].iter_mut().zip(&elements[..taken]).for_each(|(sum, &x)| sum.add(x.widen()));
+                taken
+            } else {
+                let taken = left.min(elements.len() / inner) * inner;
+                add_rows(sums, &elements[..taken]);
+                taken
+            };
+            elements = &elements[taken..];
+            start += taken;
+        }
+    }
+}
+
+/// Adds whole rows to their sums.
+fn add_rows<A: Accumulate>(sums: &mut [<A::Sum as Total>::Running], rows: &[A]) {
+    let inner = sums.len();
+    // Narrow rows are taken several at a time, as one.
+    let wide = (TILE / inner).max(1) * inner;
+    for group in rows.chunks(wide * DEPTH) {
+        for from in (0..wide).step_by(TILE) {
+            let tile = from..wide.min(from + TILE);
+            let mut at_hand = [A::Sum::default(); TILE];
+            for row in group.chunks(wide) {
+                let row = &row[tile.start.min(row.len())..tile.end.min(row.len())];
+                for (sum, &x) in at_hand.iter_mut().zip(row) {
+                    *sum = sum.plus(x.widen());
+                }
+            }
+            for (n, &sum) in tile.zip(&at_hand) {
+                sums[n % inner].add(sum);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_out_of_order_is_merged_in_order() {
+        let merge = |a: String, b: String| format!("({a}{b})");
+        let merged = |order: &[usize]| {
+            let mut all = InOrder::default();
+            order.iter().for_each(|&n| all.put(n, n.to_string(), merge));
+            all.tree.into_root(merge)
+        };
+        let expected = Some("(((01)(23))(45))".to_owned());
+        assert_eq!(merged(&[0, 1, 2, 3, 4, 5]), expected);
+        assert_eq!(merged(&[5, 1, 0, 4, 2, 3]), expected);
+        assert_eq!(merged(&[]), None);
+    }
+}
