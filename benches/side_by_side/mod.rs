@@ -23,6 +23,17 @@ impl<'a> Contestant<'a> {
         };
         Self { name: name.to_owned(), run: Box::new(run) }
     }
+
+    /// The same, with something to be done before each round that does not count.
+    #[allow(dead_code)] // Not every bench needs it.
+    pub fn after(self, mut prepare: impl FnMut() + 'a) -> Self {
+        let Self { name, mut run } = self;
+        let run = move |n| {
+            prepare();
+            run(n)
+        };
+        Self { name, run: Box::new(run) }
+    }
 }
 
 /// Measures every contestant once a round, and prints medians and their ratios to the first one's.
