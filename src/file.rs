@@ -231,11 +231,7 @@ impl Backing {
 
     /// Takes a range of the file out of the system's cache, as far as it is clean and nobody maps it. A hint.
     pub(crate) fn uncache(&self, offset: u64, bytes: usize) {
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-        if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
-            let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
-        }
-        let _ = (offset, bytes);
+        uncache(&self.file, offset, bytes);
     }
 
     /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array
@@ -254,11 +250,24 @@ impl Backing {
     }
 }
 
+fn uncache(file: &File, offset: u64, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
+        let _ = rustix::fs::fadvise(file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
+    }
+    let _ = (file, offset, bytes);
+}
+
 /// Reads a file for the sake of the system's cache only.
 #[derive(Debug)]
 pub(crate) struct Reader(File);
 
 impl Reader {
+    /// See [`Backing::uncache`].
+    pub(crate) fn uncache(&self, offset: u64, bytes: usize) {
+        uncache(&self.0, offset, bytes);
+    }
+
     /// Reads a range through `buffer`, and stops where the file, or the disk, does.
     pub(crate) fn read_through(&self, mut offset: u64, bytes: usize, buffer: &mut [u8]) {
         let end = offset.saturating_add(bytes as u64);

@@ -574,3 +574,24 @@ fn a_panic_while_mapping_is_passed_on() {
         assert_eq!(*walk.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_cut_during_a_guarded_walk_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for par in [false, true] {
+        // Large enough to be read ahead.
+        let a = stored(dir.path(), &[32 << 20], false, &vec![1u8; 32 << 20]);
+        let cut = |done| {
+            if done > 0 {
+                std::fs::File::options().write(true).open(a.path().unwrap()).unwrap().set_len(5 << 20).unwrap();
+            }
+        };
+        let walk = a.guarded(|_| parallel!(a.blocks().bytes(1 << 20).progress(|done, _| cut(done)), par).sum());
+        assert_eq!(walk.unwrap_err().kind(), ErrorKind::Truncated);
+        assert_eq!(a.guarded(|_| a.blocks().sum()).unwrap_err().kind(), ErrorKind::Poisoned);
+        // A whole one is walked as ever.
+        let a = stored(dir.path(), &[32 << 20], false, &vec![1u8; 32 << 20]);
+        assert_eq!(a.guarded(|_| parallel!(a.blocks(), par).sum()).unwrap(), 32 << 20);
+    }
+}

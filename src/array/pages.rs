@@ -147,9 +147,39 @@ impl ReadAhead {
         }
     }
 
+    /// Takes bytes out of the system's cache again.
+    pub(crate) fn uncache(&self, range: Range<usize>) {
+        self.reader.uncache(self.in_file + range.start as u64, range.len());
+    }
+
     /// For systems that cannot populate a mapping.
     fn fetch_by_reading(&self, range: Range<usize>) {
         let mut buffer = vec![0; Self::BUFFER.min(range.len())];
         self.reader.read_through(self.in_file + range.start as u64, range.len(), &mut buffer);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::array::MmapArray;
+
+    #[test]
+    fn systems_that_cannot_populate_read_ahead_all_the_same() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = folder.path().join("a.bin");
+        std::fs::write(&path, vec![1u8; 3 << 20]).unwrap();
+        // SAFETY: a file of the test's own.
+        let a = unsafe { MmapArray::<u8>::options().offset(128).open(&path).unwrap() };
+        let pages = a.pages();
+        let ahead = pages.read_ahead().unwrap();
+        for fetch in [ReadAhead::fetch, ReadAhead::fetch_by_reading] {
+            std::fs::File::open(&path).unwrap().sync_all().unwrap();
+            pages.uncache(0..a.len());
+            pages.backing.unwrap().uncache(0, 3 << 20);
+            assert!(pages.are_absent(0..a.len()));
+            fetch(&ahead, 0..a.len());
+            assert!(pages.is_present(0) && pages.is_present(a.len() - 1));
+        }
     }
 }

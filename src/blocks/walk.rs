@@ -76,13 +76,20 @@ pub(super) struct Walk<'a> {
     purpose: Purpose,
     evict: bool,
     uncache: bool,
-    /// Empty for memory that is not a file's: there is nothing to do, then.
-    units: Vec<Unit>,
-    /// Where the array starts in its first unit.
-    skew: usize,
+    units: Arc<Units>,
     readers: Option<Readers>,
     told: Mutex<Told<'a>>,
     dirty: Mutex<Dirty>,
+}
+
+/// All units of an array. None for memory that is not a file's: there is nothing to do, then.
+#[derive(Debug)]
+struct Units {
+    all: Vec<Unit>,
+    /// Where the array starts in its first unit.
+    skew: usize,
+    /// Of the array, in bytes.
+    len: usize,
 }
 
 #[derive(Debug, Default)]
@@ -91,8 +98,8 @@ struct Unit {
     remaining: AtomicU32,
     entered: AtomicBool,
     asked_for: AtomicBool,
-    /// Somebody had it in memory before the walk began.
-    cached: bool,
+    /// Is to leave the system's cache after the walk: nobody had it there before.
+    uncache: bool,
 }
 
 struct Told<'a> {
@@ -129,41 +136,36 @@ impl<'a> Walk<'a> {
         let len = pages.len();
         let skew = (pages.in_file() % UNIT as u64) as usize;
         let Habits { evict, keep_cached, progress } = habits;
-        let mut walk = Self {
+        let of_file = pages.are_of_file();
+        let uncache = of_file && evict && !keep_cached.unwrap_or_else(|| fits_in_cache(len));
+        let count = if of_file { (skew + len).div_ceil(UNIT) } else { 0 };
+        let mut units = Units { all: (0..count).map(|_| Unit::default()).collect(), skew, len };
+        for n in 0..count {
+            let bytes = units.bytes(n..n + 1);
+            *units.all[n].remaining.get_mut() = bytes.len() as u32;
+            units.all[n].uncache = uncache && pages.are_absent(bytes);
+        }
+        let units = Arc::new(units);
+        let ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite;
+        let source = if ahead { pages.read_ahead() } else { None };
+        Self {
             pages,
             purpose,
             evict,
-            uncache: false,
-            units: Vec::new(),
-            skew,
-            readers: None,
+            uncache,
+            readers: source.and_then(|source| Readers::start(source, &units)),
+            units,
             told: Mutex::new(Told { done: 0, total: len as u64, progress }),
             dirty: Mutex::default(),
-        };
-        if len == 0 || !pages.are_of_file() {
-            return walk;
         }
-        walk.uncache = evict && !keep_cached.unwrap_or_else(|| fits_in_cache(len));
-        walk.units = (0..(skew + len).div_ceil(UNIT)).map(|_| Unit::default()).collect();
-        for n in 0..walk.units.len() {
-            let bytes = walk.bytes_of(n..n + 1);
-            let cached = walk.uncache && !pages.are_absent(bytes.clone());
-            let unit = &mut walk.units[n];
-            *unit.remaining.get_mut() = bytes.len() as u32;
-            unit.cached = cached;
-        }
-        if len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite {
-            walk.readers = pages.read_ahead().and_then(Readers::start);
-        }
-        walk
     }
 
     /// The walk comes to these bytes next; those up to `end` will follow soon.
     pub(super) fn enter(&self, bytes: Range<usize>, end: usize) {
-        let units = self.units_of(bytes.clone());
+        let units = self.units.of(bytes.clone());
         if let Some(readers) = &self.readers {
             let first = units.start / WINDOW;
-            let last = units.end.div_ceil(WINDOW).saturating_add(AHEAD).min(self.units_of(0..end).end.div_ceil(WINDOW));
+            let last = units.end.div_ceil(WINDOW).saturating_add(AHEAD).min(self.units.of(0..end).end.div_ceil(WINDOW));
             for window in first..last {
                 self.ask_for(readers, window);
             }
@@ -173,34 +175,34 @@ impl<'a> Walk<'a> {
             return;
         }
         for n in units {
-            if !self.units[n].entered.swap(true, Ordering::Relaxed) {
-                self.pages.populate(self.bytes_of(n..n + 1));
+            if !self.units.all[n].entered.swap(true, Ordering::Relaxed) {
+                self.pages.populate(self.units.bytes(n..n + 1));
             }
         }
     }
 
     fn ask_for(&self, readers: &Readers, window: usize) {
-        let units = window * WINDOW..self.units.len().min((window + 1) * WINDOW);
-        if self.units[units.start].asked_for.swap(true, Ordering::Relaxed) {
+        let units = window * WINDOW..self.units.all.len().min((window + 1) * WINDOW);
+        if self.units.all[units.start].asked_for.swap(true, Ordering::Relaxed) {
             return;
         }
         // One page of each unit tells whether they are here already.
-        let here = units.clone().all(|n| self.pages.is_present(self.bytes_of(n..n + 1).start));
+        let here = units.clone().all(|n| self.pages.is_present(self.units.bytes(n..n + 1).start));
         if !here {
-            readers.fetch(self.bytes_of(units));
+            readers.fetch(units);
         }
     }
 
     /// The walk is done with these bytes.
     pub(super) fn leave(&self, bytes: Range<usize>) {
         let mut finished = 0..0;
-        for n in self.units_of(bytes.clone()) {
-            let unit = self.bytes_of(n..n + 1);
+        for n in self.units.of(bytes.clone()) {
+            let unit = self.units.bytes(n..n + 1);
             let walked = bytes.end.min(unit.end) - bytes.start.max(unit.start);
-            if self.units[n].remaining.fetch_sub(walked as u32, Ordering::AcqRel) != walked as u32 {
+            if self.units.all[n].remaining.fetch_sub(walked as u32, Ordering::AcqRel) != walked as u32 {
                 continue;
             }
-            if finished.end != n || self.units[finished.start].cached != self.units[n].cached {
+            if finished.end != n || self.units.all[finished.start].uncache != self.units.all[n].uncache {
                 self.finish(finished);
                 finished = n..n;
             }
@@ -220,8 +222,8 @@ impl<'a> Walk<'a> {
         if units.is_empty() {
             return;
         }
-        let uncache = self.uncache && !self.units[units.start].cached;
-        let bytes = self.bytes_of(units);
+        let uncache = self.units.all[units.start].uncache;
+        let bytes = self.units.bytes(units);
         if self.evict {
             self.pages.evict(bytes.clone());
         }
@@ -262,18 +264,24 @@ impl<'a> Walk<'a> {
         }
         dirty.failed.take().map_or(Ok(()), Err)
     }
+}
 
-    /// The units that some bytes of the array lie in.
-    fn units_of(&self, bytes: Range<usize>) -> Range<usize> {
-        if self.units.is_empty() || bytes.is_empty() {
+impl Units {
+    /// Those that some bytes of the array lie in.
+    fn of(&self, bytes: Range<usize>) -> Range<usize> {
+        if self.all.is_empty() || bytes.is_empty() {
             return 0..0;
         }
         (self.skew + bytes.start) / UNIT..(self.skew + bytes.end).div_ceil(UNIT)
     }
 
-    /// The array's bytes that lie in some units.
-    fn bytes_of(&self, units: Range<usize>) -> Range<usize> {
-        (units.start * UNIT).saturating_sub(self.skew)..(units.end * UNIT - self.skew).min(self.pages.len())
+    /// The array's bytes that lie in some of them.
+    fn bytes(&self, units: Range<usize>) -> Range<usize> {
+        (units.start * UNIT).saturating_sub(self.skew)..(units.end * UNIT - self.skew).min(self.len)
+    }
+
+    fn is_finished(&self, n: usize) -> bool {
+        self.all[n].remaining.load(Ordering::Acquire) == 0
     }
 }
 
@@ -282,15 +290,15 @@ impl Drop for Walk<'_> {
     fn drop(&mut self) {
         drop(self.readers.take());
         let _ = self.end();
-        for n in 0..self.units.len() {
-            let unit = &self.units[n];
+        for n in 0..self.units.all.len() {
+            let unit = &self.units.all[n];
             let touched = unit.entered.load(Ordering::Relaxed) || unit.asked_for.load(Ordering::Relaxed);
-            if touched && unit.remaining.load(Ordering::Relaxed) > 0 {
-                let bytes = self.bytes_of(n..n + 1);
+            if touched && !self.units.is_finished(n) {
+                let bytes = self.units.bytes(n..n + 1);
                 if self.evict {
                     self.pages.evict(bytes.clone());
                 }
-                if self.uncache && !unit.cached {
+                if unit.uncache {
                     self.pages.uncache(bytes);
                 }
             }
@@ -308,20 +316,23 @@ struct Readers {
 #[derive(Debug)]
 struct Shared {
     source: ReadAhead,
+    units: Arc<Units>,
     queue: Mutex<Queue>,
     asked: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Units.
     wanted: VecDeque<Range<usize>>,
     closed: bool,
 }
 
 impl Readers {
     /// `None` where no thread can be had: then the walk reads for itself.
-    fn start(source: ReadAhead) -> Option<Self> {
-        let shared = Arc::new(Shared { source, queue: Mutex::default(), asked: Condvar::new() });
+    fn start(source: ReadAhead, units: &Arc<Units>) -> Option<Self> {
+        let units = Arc::clone(units);
+        let shared = Arc::new(Shared { source, units, queue: Mutex::default(), asked: Condvar::new() });
         let threads: Vec<_> = (0..READERS)
             .map_while(|_| {
                 let shared = Arc::clone(&shared);
@@ -331,8 +342,8 @@ impl Readers {
         (!threads.is_empty()).then_some(Self { shared, threads })
     }
 
-    fn fetch(&self, bytes: Range<usize>) {
-        lock(&self.shared.queue).wanted.push_back(bytes);
+    fn fetch(&self, units: Range<usize>) {
+        lock(&self.shared.queue).wanted.push_back(units);
         self.shared.asked.notify_one();
     }
 }
@@ -345,12 +356,25 @@ impl Shared {
                 return;
             }
             match queue.wanted.pop_front() {
-                Some(bytes) => {
+                Some(units) => {
                     drop(queue);
-                    self.source.fetch(bytes);
+                    self.fetch(units);
                     queue = lock(&self.queue);
                 }
                 None => queue = self.asked.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The walk may be faster: what it is done with is not read again, and does not stay if it was.
+    fn fetch(&self, units: Range<usize>) {
+        let Some(first) = units.clone().find(|&n| !self.units.is_finished(n)) else { return };
+        self.source.fetch(self.units.bytes(first..units.end));
+        for n in first..units.end {
+            if self.units.is_finished(n) && self.units.all[n].uncache {
+                self.source.uncache(self.units.bytes(n..n + 1));
             }
         }
     }
