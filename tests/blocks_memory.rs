@@ -126,6 +126,7 @@ fn an_abandoned_walk_leaves_neither_memory_nor_threads() {
     let folder = folder();
     let path = file_of(folder.path(), 128);
     let a = open(&path);
+    chill(&path);
     let threads = || fs::read_dir("/proc/self/task").unwrap().count();
     let (before, threads_before) = (status("RssFile:"), threads());
     let mut blocks = a.blocks().keep_cached(false).into_iter();

@@ -36,7 +36,7 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Measures every contestant once a round, and prints medians and their ratios to the first one's.
+/// Measures every contestant once a round, and prints medians, their ratios to the first one's, and the best.
 pub fn compare(title: &str, rounds: usize, repeat: u32, contestants: Vec<Contestant<'_>>) {
     let mut contestants = contestants;
     let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
@@ -53,7 +53,9 @@ pub fn compare(title: &str, rounds: usize, repeat: u32, contestants: Vec<Contest
     let first = times[0].clone();
     for (contestant, times) in contestants.iter().zip(times) {
         let ratios = times.iter().zip(&first).map(|(t, f)| t / f).collect();
-        println!("  {:<44} {:>12}   {:>8.2}x", contestant.name, human(median(times)), median(ratios));
+        let best = times.iter().copied().fold(f64::INFINITY, f64::min);
+        let (middle, best, ratio) = (human(median(times)), human(best), median(ratios));
+        println!("  {:<44} {middle:>12}   {ratio:>8.2}x   (best {best})", contestant.name);
     }
 }
 

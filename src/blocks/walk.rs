@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::array::{Pages, ReadAhead};
@@ -77,7 +77,9 @@ pub(super) struct Walk<'a> {
     evict: bool,
     uncache: bool,
     units: Arc<Units>,
-    readers: Option<Readers>,
+    /// From the first page on that is not there yet; `None` where they cannot be had.
+    readers: OnceLock<Option<Readers>>,
+    read_ahead: bool,
     told: Mutex<Told<'a>>,
     dirty: Mutex<Dirty>,
 }
@@ -145,16 +147,14 @@ impl<'a> Walk<'a> {
             *units.all[n].remaining.get_mut() = bytes.len() as u32;
             units.all[n].uncache = uncache && pages.are_absent(bytes);
         }
-        let units = Arc::new(units);
-        let ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite;
-        let source = if ahead { pages.read_ahead() } else { None };
         Self {
             pages,
             purpose,
             evict,
             uncache,
-            readers: source.and_then(|source| Readers::start(source, &units)),
-            units,
+            readers: OnceLock::new(),
+            read_ahead: of_file && len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite,
+            units: Arc::new(units),
             told: Mutex::new(Told { done: 0, total: len as u64, progress }),
             dirty: Mutex::default(),
         }
@@ -163,11 +163,11 @@ impl<'a> Walk<'a> {
     /// The walk comes to these bytes next; those up to `end` will follow soon.
     pub(super) fn enter(&self, bytes: Range<usize>, end: usize) {
         let units = self.units.of(bytes.clone());
-        if let Some(readers) = &self.readers {
+        if self.read_ahead {
             let first = units.start / WINDOW;
             let last = units.end.div_ceil(WINDOW).saturating_add(AHEAD).min(self.units.of(0..end).end.div_ceil(WINDOW));
             for window in first..last {
-                self.ask_for(readers, window);
+                self.ask_for(window);
             }
         }
         // A store would have to fault again on a page that was populated for reading.
@@ -181,14 +181,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn ask_for(&self, readers: &Readers, window: usize) {
+    fn ask_for(&self, window: usize) {
         let units = window * WINDOW..self.units.all.len().min((window + 1) * WINDOW);
         if self.units.all[units.start].asked_for.swap(true, Ordering::Relaxed) {
             return;
         }
         // One page of each unit tells whether they are here already.
         let here = units.clone().all(|n| self.pages.is_present(self.units.bytes(n..n + 1).start));
-        if !here {
+        let start = || Readers::start(self.pages.read_ahead()?, &self.units);
+        if !here && let Some(readers) = self.readers.get_or_init(start) {
             readers.fetch(units);
         }
     }
