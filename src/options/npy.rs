@@ -52,7 +52,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
     /// - [`ErrorKind::DtypeMismatch`]: the file holds other elements, or in another byte order; the message names both.
     /// - [`ErrorKind::ShapeMismatch`]: `D`, or the shape given, is not the file's.
     /// - [`ErrorKind::TooShort`]: the data are shorter than the header says.
-    /// - [`ErrorKind::Misaligned`]: the data start where elements cannot; [`load_npy`](Self::load_npy) copies them.
+    /// - [`ErrorKind::Misaligned`]: the data start where elements cannot. The message names the type that reads them in
+    ///   place; [`load_npy`](Self::load_npy) copies them.
     /// - [`ErrorKind::Overflow`], [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`], [`ErrorKind::Locked`].
     ///
     /// # Safety
@@ -68,9 +69,30 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
     fn map_npy(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
         backing.preallocate(self.preallocate);
         let placed = self.place_npy(&mut backing)?;
-        let mapping = self.map_placed(&placed, &backing, "")?;
+        let mapping = self.map_placed(&placed, &backing, "").map_err(|e| match e.kind() {
+            // Only if `load_npy` would do.
+            ErrorKind::Misaligned => {
+                let copied = placed.layout.extent(placed.offset, Placement::Copied, backing.len(), "");
+                copied.err().unwrap_or_else(|| misaligned::<A>(placed.offset))
+            }
+            _ => e,
+        })?;
         self.finish(placed, mapping, backing, M::RIGHTS.into())
     }
+}
+
+/// Names the type that reads these very bytes in place, if there is one.
+fn misaligned<A: NpyElement>(offset: u64) -> Error {
+    let item = Item::of::<A>();
+    let (align, name) = (item.align(), item.name());
+    let anywhere = A::dtype().rust_type_unaligned().map(|rust| format!("{rust}, or ")).unwrap_or_default();
+    Error::new(
+        ErrorKind::Misaligned,
+        format!(
+            "the data start at byte {offset}, which is no multiple of {align}, the alignment of {name}: use \
+             {anywhere}`load_npy` for a copy"
+        ),
+    )
 }
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
@@ -134,6 +156,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions
         let layout = self.required_layout()?;
         let align = if self.page_aligned { PAGE_ALIGN } else { ARRAY_ALIGN };
         let (header, bytes) = Header::format_for::<A>(layout.axes(), layout.order() == Order::F, align)?;
+        // An `NpyElement` by hand may misstate its size.
+        header.shape_for::<A>()?;
         let header_at = self.offset;
         let Some(offset) = header_at.checked_add(header.data_offset()) else {
             return Err(Error::new(ErrorKind::Overflow, format!("offset {header_at} is beyond the largest file")));
@@ -239,11 +263,17 @@ fn read_header(backing: &Backing, offset: u64, cap: usize) -> Result<(Header, Ve
             format!("file is {} bytes, but the header starts at offset {offset}", backing.len()),
         ));
     }
-    let mut bytes = header_bytes(backing, offset, cap)?;
+    let bytes = settled(|| header_bytes(backing, offset, cap))?;
+    Ok((Header::parse(&bytes, cap)?, bytes))
+}
+
+/// What two readings in a row agree on.
+fn settled(mut read: impl FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let mut bytes = read()?;
     for _ in 0..MOST_READS {
-        let again = header_bytes(backing, offset, cap)?;
+        let again = read()?;
         if again == bytes {
-            return Ok((Header::parse(&bytes, cap)?, bytes));
+            return Ok(bytes);
         }
         bytes = again;
     }
@@ -256,12 +286,38 @@ fn header_bytes(backing: &Backing, offset: u64, cap: usize) -> Result<Vec<u8>> {
     let got = backing.read_at(&mut bytes, offset)?;
     bytes.truncate(got);
     let preamble = Preamble::parse(&bytes[..got.min(PREAMBLE_LEN)], cap)?;
-    let end = preamble.text().end;
+    // What a header claims of itself is made room for only where the file is as long.
+    let rest = usize::try_from(backing.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+    let end = preamble.text().end.min(rest.max(got));
     if end > got && got == COMMON_HEADER_LEN {
+        // From its start again: so it is of one moment.
         bytes.resize(end, 0);
-        let more = backing.read_at(&mut bytes[got..], offset + got as u64)?;
-        bytes.truncate(got + more);
+        let got = backing.read_at(&mut bytes, offset)?;
+        bytes.truncate(got);
     }
     bytes.truncate(end);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_counts_once_two_readings_agree() {
+        let read = |states: &[&str]| {
+            let mut states = states.iter().map(|state| state.as_bytes().to_vec());
+            settled(|| states.next().ok_or_else(|| Error::new(ErrorKind::Io, "read too often")))
+        };
+        assert_eq!(read(&["old", "old"]).unwrap(), b"old");
+        assert_eq!(read(&["old", "nld", "new", "new"]).unwrap(), b"new");
+        assert_eq!(read(&["old", "new", "old", "new", "newer", "newer"]).unwrap(), b"newer");
+        assert_eq!(read(&["old"]).unwrap_err().kind(), ErrorKind::Io);
+        let mut n = 0_u64;
+        let counting = settled(|| {
+            n += 1;
+            Ok(n.to_ne_bytes().to_vec())
+        });
+        assert_eq!(counting.unwrap_err().kind(), ErrorKind::InvalidHeader);
+    }
 }
