@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::Dimension;
+use ndarray_mmap::npy::NpyElement;
 use ndarray_mmap::{Admits, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Opens, ReadWrite, Result};
 use tempfile::TempDir;
 
@@ -21,6 +22,9 @@ use tempfile::TempDir;
 pub trait Doors<A: 'static, D, M>: Sized {
     fn opened(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>>;
     fn mapped(self, file: &File) -> Result<MmapArrayBase<A, D, M>>;
+    fn opened_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>>
+    where
+        A: NpyElement;
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> Doors<A, D, M> for MmapArrayOptions<A, D, M> {
@@ -33,12 +37,26 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> Doors<A, D, M> for Mm
         // SAFETY: see the trait.
         unsafe { self.map(file) }
     }
+
+    fn opened_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>>
+    where
+        A: NpyElement,
+    {
+        // SAFETY: see the trait.
+        unsafe { self.open_npy(path) }
+    }
 }
 
 /// The doors that make files. The promise is that of [`Doors`].
 pub trait Creates<A: 'static, D>: Sized {
     fn created(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>;
     fn created_new(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>;
+    fn created_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>
+    where
+        A: NpyElement;
+    fn created_new_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>
+    where
+        A: NpyElement;
 }
 
 impl<A: AnyBitPattern, D: Dimension> Creates<A, D> for MmapArrayOptions<A, D, ReadWrite>
@@ -53,6 +71,22 @@ where
     fn created_new(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         // SAFETY: see `Doors`.
         unsafe { self.create_new(path) }
+    }
+
+    fn created_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>
+    where
+        A: NpyElement,
+    {
+        // SAFETY: see `Doors`.
+        unsafe { self.create_npy(path) }
+    }
+
+    fn created_new_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>>
+    where
+        A: NpyElement,
+    {
+        // SAFETY: see `Doors`.
+        unsafe { self.create_new_npy(path) }
     }
 }
 
@@ -86,6 +120,17 @@ pub fn file<A: NoUninit>(elements: &[A]) -> (TempDir, PathBuf) {
     let path = folder.path().join("data.bin");
     fs::write(&path, bytemuck::cast_slice::<A, u8>(elements)).unwrap();
     (folder, path)
+}
+
+/// A `.npy` header as somebody else may have written it, of version 1.0: `descr` and `shape` are Python, and the data are
+/// to begin at the next multiple of `align`.
+pub fn npy_header(descr: &str, fortran_order: bool, shape: &str, align: usize) -> Vec<u8> {
+    let order = if fortran_order { "True" } else { "False" };
+    let mut text = format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}}}");
+    let len = (10 + text.len() + 1).next_multiple_of(align) - 10;
+    text = format!("{text:width$}\n", width = len - 1);
+    let said = u16::try_from(len).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &said[..], text.as_bytes()].concat()
 }
 
 /// A file as long as that, of which nothing is stored.
