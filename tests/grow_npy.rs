@@ -274,7 +274,7 @@ fn what_else_follows_an_array_stops_its_growth_and_is_untouched() {
         let path = folder.path().join("two.npy");
         fs::write(&path, [before, &array, behind].concat()).unwrap();
         let unchanged = contents(folder.path());
-        let mut a = MmapArrayMut::<i32>::options().offset(before.len() as u64).opened_npy(&path);
+        let mut a = MmapArrayMut::<i32>::options().offset(before.len() as u64).opened_npy(&path).unwrap();
         let e = refused(a.append(&numbers(0, 1, 3).into_dyn()), ErrorKind::InvalidInput);
         assert!(e.to_string().contains("what follows would be overwritten or cut"), "{e}");
         refused(a.resize(9), ErrorKind::InvalidInput);
@@ -285,24 +285,13 @@ fn what_else_follows_an_array_stops_its_growth_and_is_untouched() {
     }
 }
 
-trait OpenedNpy {
-    fn opened_npy(self, path: &Path) -> MmapArrayMut<i32>;
-}
-
-impl OpenedNpy for ndarray_mmap::MmapArrayOptions<i32, IxDyn, ndarray_mmap::ReadWrite> {
-    fn opened_npy(self, path: &Path) -> MmapArrayMut<i32> {
-        // SAFETY: as in `create`.
-        unsafe { self.open_npy(path).unwrap() }
-    }
-}
-
 #[test]
 fn the_second_array_of_a_file_grows_and_the_first_stays() {
     let folder = folder();
     let path = folder.path().join("two.npy");
     let first = saved(&numbers(0, 40, 3), false);
     fs::write(&path, [&first[..], &saved(&numbers(500, 2, 3), false)].concat()).unwrap();
-    let mut a = MmapArrayMut::<i32>::options().offset(first.len() as u64).opened_npy(&path);
+    let mut a = MmapArrayMut::<i32>::options().offset(first.len() as u64).opened_npy(&path).unwrap();
     a.append(&numbers(506, 100, 3).into_dyn()).unwrap();
     a.close().unwrap();
     assert_eq!(fs::read(&path).unwrap(), [&first[..], &saved(&numbers(500, 102, 3), false)].concat());
