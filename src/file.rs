@@ -194,6 +194,15 @@ impl Backing {
         file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(|e| Error::io("cannot write", e))
     }
 
+    /// Writes from the end on, which makes the file longer.
+    pub(crate) fn write_at_end(&mut self, bytes: &[u8], end: u64) -> Result<()> {
+        let len = end + bytes.len() as u64;
+        check_size_limit(len)?;
+        self.write_at(bytes, end)?;
+        self.set_known_len(len);
+        Ok(())
+    }
+
     /// Gives an array's file its place: see [`Draft::publish`] and [`Draft::publish_new`].
     pub(crate) fn into_draft(self) -> Draft {
         Draft::of_unnamed(self.file, self.len)
