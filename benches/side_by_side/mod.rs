@@ -34,6 +34,12 @@ impl<'a> Contestant<'a> {
         };
         Self { name, run: Box::new(run) }
     }
+
+    /// Does its work once.
+    #[allow(dead_code)] // As above.
+    pub fn once(mut self) {
+        (self.run)(1);
+    }
 }
 
 /// Measures every contestant once a round, and prints medians, their ratios to the first one's, and the best.
@@ -98,7 +104,7 @@ impl NumPy {
         }
     }
 
-    /// A Python expression over `np`, `path` and what `numpy_peer.py` imports.
+    /// A Python expression over `np`, `path` and `kept`, a dict that stays.
     pub fn contestant<'a>(&'a mut self, name: &str, path: PathBuf, expression: &'a str) -> Contestant<'a> {
         let run = move |n| {
             writeln!(self.input, "{n}\t{}\t{expression}", path.display()).expect("NumPy listens");

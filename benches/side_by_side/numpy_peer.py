@@ -10,9 +10,10 @@ except ImportError:
     sys.exit()
 
 print("numpy", np.__version__, flush=True)
+kept = {}
 for line in sys.stdin:
     repeats, path, expression = line.rstrip("\n").split("\t")
-    work = eval("lambda: " + expression, {"np": np, "path": path})
+    work = eval("lambda: " + expression, {"np": np, "path": path, "kept": kept})
     start = time.perf_counter()
     for _ in range(int(repeats)):
         work()
