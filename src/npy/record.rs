@@ -30,8 +30,8 @@ use super::element::NpyElement;
 /// );
 /// ```
 ///
-/// A struct with type parameters needs an [`NpyElement`](crate::npy::NpyElement) by hand, from
-/// [`Dtype::record`](crate::npy::Dtype::record).
+/// A struct with type parameters needs an [implementation](crate::npy::NpyElement) by hand, from
+/// [a record](crate::npy::Dtype::record).
 ///
 /// # What it refuses
 /// A type that is not the field's:
