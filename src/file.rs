@@ -3,6 +3,7 @@
 
 mod draft;
 mod lock;
+mod memory;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) use draft::{Draft, Target};
 use lock::Held;
 pub use lock::Lock;
+pub(crate) use memory::available_memory;
 
 /// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]
@@ -301,13 +303,6 @@ fn read_some(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
 fn read_some(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     file.seek(SeekFrom::Start(offset))?;
     file.read(bytes)
-}
-
-/// The memory that programs could still take, in bytes, as the system estimates it; `None` where it does not.
-pub(crate) fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Grows a file from `old` to `new` bytes.

@@ -5,6 +5,7 @@
 //! be written down.
 
 mod partition;
+mod tiling;
 
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use partition::{BlockSize, Partition};
+pub(crate) use tiling::Tiling;
 
 /// Which axis varies fastest in memory: the last (C), or the first (Fortran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod mapping;
 pub mod npy;
 mod options;
 mod stage;
+mod tile;
 
 pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};

@@ -365,6 +365,19 @@ fn populate_uncopied(map: &MmapMut) {
     let _ = map;
 }
 
+/// Starts reading what is not in memory of elements that lie anywhere. A hint.
+pub(crate) fn will_need<T>(elements: &[T]) {
+    #[cfg(unix)]
+    if size_of_val(elements) > 0 {
+        let bytes = elements.as_ptr_range();
+        let page = rustix::param::page_size();
+        let first = bytes.start.map_addr(|a| a / page * page);
+        // SAFETY: this advice reads pages in, or does nothing: whatever memory it is, no byte of it changes.
+        unsafe { libc::madvise(first.cast_mut().cast(), bytes.end.addr() - first.addr(), libc::MADV_WILLNEED) };
+    }
+    let _ = elements;
+}
+
 /// Fewer page faults while a large copy is filled. A hint: it may be refused.
 fn in_large_pages(map: MmapMut) -> MmapMut {
     #[cfg(target_os = "linux")]

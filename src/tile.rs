@@ -1,0 +1,171 @@
+//! Copies that change the layout: between C and Fortran order, from transposed, permuted, reversed and sliced arrays,
+//! and of scattered indices. Tile by tile, so that memory is visited in pieces that both sides have near each other.
+
+mod copy;
+mod through_file;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn};
+
+use crate::access::{Admits, Stored};
+use crate::array::MmapArrayBase;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::available_memory;
+use crate::layout::Order;
+use copy::{By, Convert, Same, copy};
+use through_file::ThroughFile;
+
+/// Less than this is stored without asking where it is.
+const SMALL: usize = 1 << 20;
+
+impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M>
+where
+    A: AnyBitPattern + NoUninit + Send + Sync,
+    M: Admits<A>,
+{
+    /// Stores the elements of `src`, an array of the same shape in any layout: what ndarray's `assign` does, several
+    /// times faster where the layouts differ (a transposed or permuted view, Fortran order from C order), and with the
+    /// feature `rayon` on all threads of the current pool.
+    ///
+    /// Unlike `assign` it does not broadcast: `src.broadcast(shape)` gives a view that it takes.
+    ///
+    /// # Memory
+    /// The copy goes tile by tile. However large the arrays are, a page of either is visited by at most three tiles (by
+    /// one, where rows are whole pages). Where the arrays do not fit in memory, tiles are as large as there is room for,
+    /// several are read and written at a time, and what was written is on its way to the disk at once, and leaves the
+    /// system's cache: a [`flush`](Self::flush) at the end has next to nothing left to do. (On Linux; elsewhere memory
+    /// is the system's to manage.) The source is the system's to let go of.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::ShapeMismatch`], before anything is stored.
+    /// - [`ErrorKind::Io`], [`ErrorKind::Fault`], [`ErrorKind::Truncated`]: the disk failed or is full, or the file was cut. Some of the array is
+    ///   stored.
+    /// - [`ErrorKind::Poisoned`] after an earlier failure.
+    ///
+    /// # Example: from C order to Fortran order
+    /// ```
+    /// use ndarray::ShapeBuilder;
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut rows = MmapArrayMut::<f32>::scratch((200, 300))?;
+    /// rows[[1, 2]] = 7.0;
+    /// let mut columns = MmapArrayMut::<f32>::scratch((200, 300).f())?;
+    /// columns.assign_tiled(&rows)?;
+    /// assert_eq!(columns, rows.view());
+    ///
+    /// let mut transposed = MmapArrayMut::<f32>::scratch((300, 200))?;
+    /// transposed.assign_tiled(&rows.t())?;
+    /// assert_eq!(transposed[[2, 1]], 7.0);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn assign_tiled(&mut self, src: &ArrayRef<A, D>) -> Result<()> {
+        self.assign_converted(src, &Same)
+    }
+
+    /// Stores `f` of each element of `src`: [`assign_tiled`](Self::assign_tiled) that changes the type, the byte order
+    /// or the scale on the way.
+    ///
+    /// # Errors
+    /// Those of [`assign_tiled`](Self::assign_tiled). After a panic in `f` some of the array is stored.
+    ///
+    /// # Example: transposed, and scaled to another type
+    /// ```
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut raw = MmapArrayMut::<i16>::scratch((200, 300))?;
+    /// raw[[3, 4]] = 5;
+    /// let mut volts = MmapArrayMut::<f64>::scratch((300, 200))?;
+    /// volts.assign_tiled_with(&raw.t(), |&x| f64::from(x) * 0.5)?;
+    /// assert_eq!(volts[[4, 3]], 2.5);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn assign_tiled_with<B: Sync>(&mut self, src: &ArrayRef<B, D>, f: impl Fn(&B) -> A + Sync) -> Result<()> {
+        self.assign_converted(src, &By(f))
+    }
+
+    fn assign_converted<B: Sync>(&mut self, src: &ArrayRef<B, D>, convert: &impl Convert<B, A>) -> Result<()> {
+        self.check_poison()?;
+        if src.shape() != self.shape() {
+            let message = format!("a source of shape {:?} does not fit shape {:?}", src.shape(), self.shape());
+            return Err(self.named(Error::new(ErrorKind::ShapeMismatch, message)));
+        }
+        if self.is_empty() {
+            return Ok(());
+        }
+        let from = lined_up(src.view(), self.layout().order());
+        let pages = self.pages();
+        let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
+        // Of what is in memory already, the system counts what it could give up as free.
+        let scarce = available_memory().filter(|free| all > free / 4 * 3);
+        if pages.write_at_works() && pages.len() > SMALL && (scarce.is_some() || !pages.look_present()) {
+            let how = scarce.map_or_else(|| ThroughFile::cached(pages), |free| ThroughFile::passing(pages, free));
+            let written = how.write(from, convert);
+            return written.map_err(|failure| {
+                if failure.lost {
+                    self.poison();
+                }
+                self.named(failure.error)
+            });
+        }
+        self.guarded_mut(|to| {
+            let to = to.into_slice_memory_order().unwrap_or_default();
+            let Ok(to) = ArrayViewMut::from_shape(from.raw_dim(), to) else {
+                unreachable!("lining up keeps the number of elements");
+            };
+            copy(to, from, convert);
+        })
+    }
+}
+
+/// The same elements with as few axes as can be, such that their C order is the order of the array to be written. At
+/// least one axis is left.
+fn lined_up<B, D: Dimension>(from: ArrayView<'_, B, D>, order: Order) -> ArrayView<'_, B, IxDyn> {
+    let from = from.into_dyn();
+    let mut from = if order == Order::F { from.reversed_axes() } else { from };
+    for axis in (1..from.ndim()).rev() {
+        if from.merge_axes(Axis(axis - 1), Axis(axis)) {
+            from = from.index_axis_move(Axis(axis - 1), 0);
+        } else if from.len_of(Axis(axis)) == 1 {
+            from = from.index_axis_move(Axis(axis), 0);
+        }
+    }
+    if from.ndim() == 0 { from.insert_axis(Axis(0)) } else { from }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array, ShapeBuilder, array, s};
+
+    use super::*;
+    use crate::array::MmapArrayMut;
+
+    #[test]
+    fn arrays_larger_than_memory_come_out_the_same() {
+        let shape = (1500, 1100);
+        let values = Array::from_shape_fn(shape, |(i, j)| (i * 1100 + j) as u32);
+        for (free, order) in [(0, Order::C), (100 << 20, Order::F)] {
+            let to = MmapArrayMut::<u32>::scratch((1100, 1500).set_f(order == Order::F)).unwrap();
+            let from = lined_up(values.t(), order);
+            // Twice: over pages that were never written, and over those of another array.
+            for same in [false, true] {
+                let pages = to.pages();
+                let convert = By(|&x: &u32| if same { x } else { !x });
+                assert!(ThroughFile::passing(pages, free).write(from.view(), &convert).is_ok());
+            }
+            assert_eq!(*to, values.t());
+        }
+    }
+
+    #[test]
+    fn what_lies_in_one_piece_becomes_one_axis() {
+        let a = Array::<u8, _>::zeros((2, 1, 3, 4));
+        assert_eq!(lined_up(a.view(), Order::C).shape(), [24]);
+        assert_eq!(lined_up(a.t(), Order::F).shape(), [24]);
+        assert_eq!(lined_up(a.view(), Order::F).shape(), [4, 3, 2]);
+        assert_eq!(lined_up(a.slice(s![.., .., 1.., ..]), Order::C).shape(), [2, 8]);
+        assert_eq!(lined_up(a.slice(s![..;-1, .., ..;-1, ..;-1]), Order::C).shape(), [24]);
+        assert_eq!(lined_up(a.permuted_axes([2, 3, 0, 1]).view(), Order::C).shape(), [12, 2]);
+        assert_eq!(lined_up(array![[[1]]].view(), Order::C).shape(), [1]);
+        assert_eq!(lined_up(ndarray::arr0(1).view(), Order::F).shape(), [1]);
+    }
+}

@@ -1,0 +1,185 @@
+//! A copy that is written by system calls: to pages that are not in memory, and need not be read before they are
+//! written, nor stay once they are.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
+
+use super::copy::{Convert, copy_tile};
+use crate::array::Pages;
+use crate::error::Error;
+use crate::layout::Tiling;
+use crate::mapping::will_need;
+
+/// Threads that wait for a disk, rather than compute.
+const WAITING: usize = 8;
+
+/// The shortest and the longest tile for arrays that do not fit in memory, in bytes.
+const TILES: Range<usize> = 1 << 20..64 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThroughFile<'a> {
+    pages: Pages<'a>,
+    threads: usize,
+    /// How large a tile may be, in bytes.
+    tile: usize,
+    /// How much is enough to read in one piece, in bytes: from then on, tiles grow to be written in one piece.
+    run: usize,
+    /// Whether what was written may stay in memory.
+    keep_cached: bool,
+}
+
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Something may not reach the disk although a later flush succeeds.
+    pub(super) lost: bool,
+}
+
+impl<'a> ThroughFile<'a> {
+    /// For arrays that fit in memory, and of which what is read is in memory mostly.
+    pub(super) fn cached(pages: Pages<'a>) -> Self {
+        Self { pages, threads: computing(), tile: 8 << 20, run: 1024, keep_cached: true }
+    }
+
+    /// For arrays that do not fit in memory, of which so much is free.
+    pub(super) fn passing(pages: Pages<'a>, free: u64) -> Self {
+        let free = usize::try_from(free).unwrap_or(usize::MAX);
+        // A tile is in memory twice and once more on its way to the disk, and memory is not all ours.
+        let tile = (free / (6 * WAITING)).clamp(TILES.start, TILES.end);
+        Self { pages, threads: WAITING, tile, run: usize::MAX, keep_cached: false }
+    }
+
+    /// Stores `from`, whose C order is the order of the file.
+    pub(super) fn write<A, B, C>(&self, from: ArrayView<'_, B, IxDyn>, convert: &C) -> Result<(), Failure>
+    where
+        A: AnyBitPattern + NoUninit + Send + Sync,
+        B: Sync,
+        C: Convert<B, A>,
+    {
+        let item = size_of::<A>().max(size_of::<B>());
+        let (budget, enough) = (self.tile / item, (self.run / item).max(1));
+        let tiling = Tiling::new(from.shape(), &c_strides(from.shape()), from.strides(), budget, enough);
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let fail = |failure| {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+            next.store(tiling.len(), Ordering::Relaxed);
+        };
+        on_threads(self.threads.min(tiling.len()), &|| {
+            let mut buffer: Vec<A> = Vec::new();
+            let mut behind = None;
+            loop {
+                let tile = next.fetch_add(1, Ordering::Relaxed);
+                if tile >= tiling.len() {
+                    break;
+                }
+                let indices = tiling.indices(tile);
+                let part = from.slice_each_axis(|axis| Slice::from(indices[axis.axis.index()].clone()));
+                if !self.keep_cached {
+                    fetch(part.view());
+                }
+                buffer.resize(part.len(), A::zeroed());
+                let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut buffer) else {
+                    unreachable!("the buffer is as long as the tile");
+                };
+                copy_tile(to, part, convert);
+                let stored =
+                    self.store(&buffer, &tiling, &indices).and_then(|bytes| self.let_go(&mut behind, Some(bytes)));
+                if let Err(failure) = stored {
+                    return fail(failure);
+                }
+            }
+            if let Err(failure) = self.let_go(&mut behind, None) {
+                fail(failure);
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Writes a tile, and tells between which bytes of the array it lies.
+    fn store<A: NoUninit>(&self, tile: &[A], tiling: &Tiling, at: &[Range<usize>]) -> Result<Range<usize>, Failure> {
+        let size = size_of::<A>();
+        let (run, starts) = tiling.runs(at);
+        for (elements, &start) in tile.chunks_exact(run).zip(&starts) {
+            let written = self.pages.write_at(bytemuck::cast_slice(elements), start * size);
+            written.map_err(|error| Failure { error, lost: false })?;
+        }
+        Ok(starts[0] * size..(starts[starts.len() - 1] + run) * size)
+    }
+
+    /// Has a tile written back, and then lets go of the one before.
+    fn let_go(&self, behind: &mut Option<Range<usize>>, tile: Option<Range<usize>>) -> Result<(), Failure> {
+        if self.keep_cached {
+            return Ok(());
+        }
+        // The system reports a failure to write back once: whoever hears of it has to remember.
+        let lost = |error| Failure { error, lost: true };
+        if let Some(bytes) = tile.clone() {
+            self.pages.start_write_back(bytes).map_err(lost)?;
+        }
+        if let Some(bytes) = std::mem::replace(behind, tile) {
+            self.pages.wait_for_write_back(bytes.clone()).map_err(lost)?;
+            self.pages.uncache(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// How many threads have a processor each.
+fn computing() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
+/// Runs `work` on so many threads at once, if they can be had, this one among them.
+pub(super) fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            .map_while(|_| thread::Builder::new().name("tile".into()).spawn_scoped(scope, work).ok())
+            .collect();
+        work();
+        for other in others {
+            if let Err(panic) = other.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+/// Starts reading what is not in memory. Whoever then looks at it waits for these pieces only, where a fault would also
+/// read what is around.
+fn fetch<B>(mut part: ArrayView<'_, B, IxDyn>) {
+    for axis in 0..part.ndim() {
+        if part.strides()[axis] < 0 {
+            part.invert_axis(Axis(axis));
+        }
+    }
+    let mut outermost_first: Vec<_> = (0..part.ndim()).collect();
+    outermost_first.sort_by_key(|&axis| std::cmp::Reverse(part.strides()[axis]));
+    let mut part = part.permuted_axes(outermost_first);
+    for axis in (1..part.ndim()).rev() {
+        if part.merge_axes(Axis(axis - 1), Axis(axis)) {
+            part = part.index_axis_move(Axis(axis - 1), 0);
+        }
+    }
+    for elements in part.rows() {
+        if let Some(elements) = elements.to_slice() {
+            will_need(elements);
+        }
+    }
+}
+
+/// Strides of an array in C order.
+fn c_strides(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis] as isize;
+    }
+    strides
+}
