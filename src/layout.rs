@@ -213,6 +213,13 @@ impl<D: Dimension> Layout<D> {
         Self::new(dim, self.order, self.item)
     }
 
+    /// The same element and order with another length of one axis, which there must be.
+    pub(crate) fn with_axis(&self, axis: Axis, len: usize) -> Result<Self> {
+        let mut dim = self.dim.clone();
+        dim[axis.index()] = len;
+        Self::new(dim, self.order, self.item)
+    }
+
     /// How many rows a block of this shape has, if it has such rows as this array.
     ///
     /// # Errors

@@ -324,6 +324,24 @@ impl Mapping {
         matches!(self.memory, Memory::Shared(_) | Memory::CopyOnWrite(_))
     }
 
+    /// Whether it shows the pages of a file, and none but those.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.memory, Memory::Shared(_))
+    }
+
+    /// Starts reading a range of bytes into memory, and returns. A hint.
+    pub(crate) fn will_need(&self, range: Range<usize>) -> Result<()> {
+        #[cfg(unix)]
+        if let Memory::Shared(map) | Memory::CopyOnWrite(map) = &self.memory
+            && !range.is_empty()
+        {
+            let advised = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+            return advised.map_err(|e| Error::io("cannot read ahead", e));
+        }
+        let _ = range;
+        Ok(())
+    }
+
     /// Brings a range of bytes into memory and into the page tables, for reading, in one go. Nothing is changed by it,
     /// and a file that is too short, or a disk that fails, is an error and no signal.
     ///

@@ -2,6 +2,7 @@
 //! and of scattered indices. Tile by tile, so that memory is visited in pieces that both sides have near each other.
 
 mod copy;
+mod gather;
 mod through_file;
 
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -51,7 +52,7 @@ where
     /// rows[[1, 2]] = 7.0;
     /// let mut columns = MmapArrayMut::<f32>::scratch((200, 300).f())?;
     /// columns.assign_tiled(&rows)?;
-    /// assert_eq!(columns, rows.view());
+    /// assert_eq!(*columns, *rows);
     ///
     /// let mut transposed = MmapArrayMut::<f32>::scratch((300, 200))?;
     /// transposed.assign_tiled(&rows.t())?;

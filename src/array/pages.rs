@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::access::Rights;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Reader};
 use crate::layout::{Layout, Order, Placement};
 use crate::mapping::Mapping;
@@ -108,6 +108,30 @@ impl<'a> Pages<'a> {
             Some(backing) => backing.write_at(bytes, self.in_file + start as u64),
             None => Ok(()),
         }
+    }
+
+    /// Whether [`read_at`](Self::read_at) can be used instead of looking at the elements: the memory is the file's own,
+    /// and nothing took its place.
+    pub(crate) fn read_at_shows_memory(self) -> bool {
+        cfg!(any(target_os = "linux", target_os = "android"))
+            && self.backing.is_some()
+            && self.mapping.is_shared()
+            && !self.poisoned.load(Ordering::Relaxed)
+            && !self.mapping.faulted()
+    }
+
+    /// Reads elements' bytes from the file rather than from memory.
+    pub(crate) fn read_at(self, bytes: &mut [u8], start: usize) -> Result<()> {
+        let Some(backing) = self.backing else { return Ok(()) };
+        if backing.read_at(bytes, self.in_file + start as u64)? < bytes.len() {
+            return Err(Error::new(ErrorKind::Truncated, "file was cut while an array that goes on was mapped"));
+        }
+        Ok(())
+    }
+
+    /// Starts reading what is not in memory. A hint.
+    pub(crate) fn will_need(self, range: Range<usize>) {
+        let _ = self.mapping.will_need(range);
     }
 
     /// What another thread needs to read the same bytes ahead; `None` if it cannot be had.
