@@ -119,6 +119,11 @@ impl Case {
         Some(bytes)
     }
 
+    /// The file that NumPy left, where it is written down.
+    pub fn file_after(&self) -> Option<Vec<u8>> {
+        self.expect("file_b64_after").as_str().map(decode_base64)
+    }
+
     /// The file's permissions, where they matter.
     pub fn permissions(&self) -> Option<u32> {
         let octal = self.0["initial_file"]["perm"].as_str()?;

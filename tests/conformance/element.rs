@@ -5,14 +5,15 @@
 
 use bytemuck::{Pod, Zeroable};
 use half::f16;
-use ndarray_mmap::Bool8;
+use ndarray_mmap::npy::{Dtype, Field, NpyElement};
+use ndarray_mmap::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64, npy_record, units};
 use num_complex::Complex;
 use rend::unaligned::*;
 use rend::*;
 use serde_json::{Value, json};
 
 /// An element type that the corpus has values of.
-pub trait Element: Pod + Send {
+pub trait Element: Pod + Send + NpyElement {
     /// Element number `k` of an array that counts.
     fn rule(k: u64) -> Self;
 
@@ -72,11 +73,14 @@ pub trait Visitor {
 }
 
 macro_rules! by_description {
-    ($(#[$doc:meta])* $name:ident: $($($description:literal)|+ => $element:ty),+ $(,)?) => {
+    ($(#[$doc:meta])* $name:ident, $all:ident: $($description:literal => $element:ty),+ $(,)?) => {
+        /// Every description that has such a type.
+        pub const $all: &[&str] = &[$($description),+];
+
         $(#[$doc])*
         pub fn $name<V: Visitor>(description: &str, visitor: V) -> Option<V::Out> {
             Some(match description {
-                $($($description)|+ => visitor.visit::<$element>(),)+
+                $($description => visitor.visit::<$element>(),)+
                 _ => return None,
             })
         }
@@ -85,21 +89,24 @@ macro_rules! by_description {
 
 by_description! {
     /// The type that one would take, with the alignment it has in memory.
-    natural:
+    natural, NATURAL:
     "|b1" => Bool8, "|i1" => i8, "|u1" => u8,
     "<i2" => i16, "<u2" => u16, "<i4" => i32, "<u4" => u32, "<i8" => i64, "<u8" => u64,
     ">i2" => i16_be, ">u2" => u16_be, ">i4" => i32_be, ">u4" => u32_be, ">i8" => i64_be, ">u8" => u64_be,
     "<f2" => f16, "<f4" => f32, "<f8" => f64, ">f4" => f32_be, ">f8" => f64_be,
     "<c8" => Complex<f32>, "<c16" => Complex<f64>, ">c8" => Complex<f32_be>, ">c16" => Complex<f64_be>,
-    "<M8[us]" | "<M8[ms]" | "<M8[ns]" => Date,
-    "|S5" => [u8; 5], "|V3" => [u8; 3],
+    "<M8[us]" => Datetime64<units::Microsecond>, "<M8[ms]" => Datetime64<units::Millisecond>,
+    "<M8[ns]" => Datetime64<units::Nanosecond>, "<m8[s]" => Timedelta64<units::Second>,
+    "|S5" => Bytes<5>, "|V3" => [u8; 3],
     r#"[["a","|u1"],["b","<f8"]]"# => Record<0, f64_ule>,
     r#"[["a","|u1"],["","|V7"],["b","<f8"]]"# => Record<7, f64>,
+    r#"[["id","<u2"],["","|V2"],["pos","<f4",[3]],["t","<i8"]]"# => Position,
+    r#"[["é","<f8"]]"# => Named<0>, r#"[["fffffffffffffffffffffffffffffff","<f8"]]"# => Named<1>,
 }
 
 by_description! {
     /// The same bytes as a type of alignment 1, for offsets that the natural one cannot have.
-    unaligned:
+    unaligned, UNALIGNED:
     "<i2" => i16_ule, "<u2" => u16_ule, "<i4" => i32_ule, "<u4" => u32_ule, "<i8" => i64_ule, "<u8" => u64_ule,
     ">i2" => i16_ube, ">u2" => u16_ube, ">i4" => i32_ube, ">u4" => u32_ube, ">i8" => i64_ube, ">u8" => u64_ube,
     "<f4" => f32_ule, "<f8" => f64_ule, ">f4" => f32_ube, ">f8" => f64_ube,
@@ -238,7 +245,10 @@ fn text(x: f64) -> Value {
     format!("{x:?}").into()
 }
 
-impl<T: Real> Element for Complex<T> {
+impl<T: Real> Element for Complex<T>
+where
+    Self: NpyElement,
+{
     fn rule(k: u64) -> Self {
         Self { re: T::count(k), im: T::from_f64(k as f64 + 0.5) }
     }
@@ -256,29 +266,45 @@ impl<T: Real> Element for Complex<T> {
     }
 }
 
-/// NumPy's `datetime64`: ticks since 1970; the smallest is "not a time".
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Zeroable)]
-pub struct Date(i64);
+macro_rules! dates {
+    ($($date:ident),+) => {$(
+        impl<U: DateUnit> Element for $date<U> {
+            fn rule(k: u64) -> Self {
+                Self::new(i64::rule(k) * 1_000_003)
+            }
 
-// SAFETY: a transparent wrapper of `i64`.
-unsafe impl Pod for Date {}
+            fn decode(value: &Value) -> Self {
+                Self::new(i64::decode(value))
+            }
 
-impl Element for Date {
+            fn encode(self) -> Value {
+                self.get().unwrap_or(i64::MIN).into()
+            }
+        }
+    )+};
+}
+
+dates!(Datetime64, Timedelta64);
+
+/// Text (`S`).
+impl<const N: usize> Element for Bytes<N>
+where
+    [u8; N]: Element,
+{
     fn rule(k: u64) -> Self {
-        Self(i64::rule(k) * 1_000_003)
+        <[u8; N]>::rule(k).into()
     }
 
     fn decode(value: &Value) -> Self {
-        Self(i64::decode(value))
+        <[u8; N]>::decode(value).into()
     }
 
     fn encode(self) -> Value {
-        self.0.into()
+        hex(bytemuck::bytes_of(&self)).into()
     }
 }
 
-/// Text (`S`) and opaque bytes (`V`).
+/// Opaque bytes (`V`).
 impl<const N: usize> Element for [u8; N]
 where
     Self: Pod,
@@ -319,6 +345,13 @@ unsafe impl Pod for Record<7, f64_ule> {}
 // SAFETY: as above.
 unsafe impl Pod for Record<0, f64_ule> {}
 
+impl<const PADDING: usize, B: NpyElement> NpyElement for Record<PADDING, B> {
+    fn dtype() -> Dtype {
+        let b = Field::new("b", 1 + PADDING, B::dtype());
+        Dtype::record([Field::new("a", 0, u8::dtype()), b], size_of::<Self>()).expect("its fields are apart")
+    }
+}
+
 impl<const PADDING: usize, B: Element> Element for Record<PADDING, B>
 where
     Self: Pod,
@@ -338,5 +371,66 @@ where
     fn store(&mut self, value: Self) {
         self.a = value.a;
         self.b = value.b;
+    }
+}
+
+/// A record with a field that is an array.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+pub struct Position {
+    id: u16,
+    padding: [u8; 2],
+    pos: [f32; 3],
+    t: i64,
+}
+
+npy_record!(Position { id: u16, padding: [u8; 2] as "", pos: [f32; 3], t: i64 });
+
+impl Element for Position {
+    fn rule(k: u64) -> Self {
+        let pos = std::array::from_fn(|j| f32::rule(3 * k + 100 + j as u64));
+        Self { id: u16::rule(k), padding: [0; 2], pos, t: i64::rule(k + 200) }
+    }
+
+    fn decode(value: &Value) -> Self {
+        let pos = std::array::from_fn(|j| f32::decode(&value["pos"][j]));
+        Self { id: u16::decode(&value["id"]), padding: [0; 2], pos, t: i64::decode(&value["t"]) }
+    }
+
+    fn encode(self) -> Value {
+        json!({ "id": self.id.encode(), "pos": self.pos.map(Element::encode), "t": self.t.encode() })
+    }
+
+    fn store(&mut self, value: Self) {
+        *self = Self { padding: self.padding, ..value };
+    }
+}
+
+/// A record of one float, whose name is what matters.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+pub struct Named<const WHICH: usize>(f64);
+
+impl<const WHICH: usize> Named<WHICH> {
+    const NAME: &str = ["é", "fffffffffffffffffffffffffffffff"][WHICH];
+}
+
+impl<const WHICH: usize> NpyElement for Named<WHICH> {
+    fn dtype() -> Dtype {
+        Dtype::record([Field::new(Self::NAME, 0, f64::dtype())], 8).expect("it has one field")
+    }
+}
+
+impl<const WHICH: usize> Element for Named<WHICH> {
+    fn rule(k: u64) -> Self {
+        Self(f64::rule(k))
+    }
+
+    fn decode(value: &Value) -> Self {
+        Self(f64::decode(&value[Self::NAME]))
+    }
+
+    fn encode(self) -> Value {
+        json!({ Self::NAME: self.0.encode() })
     }
 }

@@ -1,4 +1,5 @@
-//! The conformance corpus: what `numpy.memmap` was seen to do, case by case, and what this crate does.
+//! The conformance corpus: what `numpy.memmap` and `numpy.lib.format.open_memmap` were seen to do, case by case, and what
+//! this crate does.
 //!
 //! `tests/data/conformance.json` holds the cases. A few of them cannot be said in Rust; they are counted and listed.
 //! Writing through NumPy's mode `'r'` is among those that are run: what can be said of it is everything but the write,
@@ -10,6 +11,9 @@
 mod corpus;
 mod element;
 mod memmap;
+mod open_memmap;
+mod scene;
+mod seen;
 
 use std::io::{self, Write};
 use std::process::Command;
@@ -24,10 +28,13 @@ fn tell(line: &str) {
     writeln!(io::stderr(), "{line}").expect("standard error can be written");
 }
 
+/// The number of calls that a case came to, or what was wrong with them.
+type Check = fn(&Case) -> Result<usize, String>;
+
 /// Runs all of `cases`, and fails with what each of them found.
 #[track_caller]
-fn check_all<'a>(what: &str, cases: impl IntoIterator<Item = &'a Case>) -> usize {
-    let answers: Vec<_> = cases.into_iter().map(memmap::check).collect();
+fn check_all<'a>(what: &str, cases: impl IntoIterator<Item = &'a Case>, check: Check) -> usize {
+    let answers: Vec<_> = cases.into_iter().map(check).collect();
     let calls: usize = answers.iter().flatten().sum();
     tell(&format!("conformance: {} cases of {what} in {calls} calls", answers.len()));
     let failures: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
@@ -54,8 +61,20 @@ fn numpy_memmap_cases() {
         let reason = memmap::inexpressible(case).unwrap_or_default();
         tell(&format!("conformance: {} cannot be said in Rust: {reason}", case.id()));
     }
-    let run = check_all("numpy.memmap", cases.into_iter().filter(|case| !case.has("requires-nonroot")));
+    let run = check_all("numpy.memmap", cases.into_iter().filter(|case| !case.has("requires-nonroot")), memmap::check);
     assert_eq!((run, not_in_rust.len()), (301, 17));
+}
+
+#[test]
+fn numpy_open_memmap_cases() {
+    let cases: Vec<_> = Case::all().into_iter().filter(|case| case.api() == "open_memmap").collect();
+    let (not_in_rust, cases): (Vec<_>, Vec<_>) = cases.iter().partition(|c| open_memmap::inexpressible(c).is_some());
+    for case in &not_in_rust {
+        let reason = open_memmap::inexpressible(case).unwrap_or_default();
+        tell(&format!("conformance: {} cannot be said in Rust: {reason}", case.id()));
+    }
+    let run = check_all("numpy.lib.format.open_memmap", cases, open_memmap::check);
+    assert_eq!((run, not_in_rust.len()), (152, 5));
 }
 
 /// Root passes over permissions: run by root, this test runs itself again as somebody else.
@@ -64,7 +83,8 @@ fn numpy_memmap_cases_about_permissions() {
     const NAME: &str = "numpy_memmap_cases_about_permissions";
     if !rustix::process::geteuid().is_root() {
         let cases = memmap_cases();
-        let run = check_all("numpy.memmap (permissions)", cases.iter().filter(|case| case.has("requires-nonroot")));
+        let cases = cases.iter().filter(|case| case.has("requires-nonroot"));
+        let run = check_all("numpy.memmap (permissions)", cases, memmap::check);
         assert_eq!(run, 5);
         return;
     }

@@ -3,22 +3,17 @@
 //! NumPy's answer is the right one, but for what the corpus marks: growth that nobody asked for, files that are changed
 //! by a call that fails, elements that are not aligned, the one byte of an empty array.
 
-use std::error::Error as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
-
-use ndarray::{ArrayView, IxDyn, ShapeBuilder};
+use ndarray::{IxDyn, ShapeBuilder};
 use ndarray_mmap::{
     Admits, CopyOnWrite, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Mode, Opens, Private, ReadOnly, ReadWrite,
     Writable,
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::corpus::{Case, Shape, list, sha256};
-use super::element::{Element, Number, Visitor, hex, natural, unaligned};
+use super::corpus::{Case, Shape};
+use super::element::{Element, Visitor, natural, unaligned};
+use super::scene::{Entry, Scene, contents, lengths};
+use super::seen::{Alignment, Answer, Report, Seen, is, see, store};
 
 /// Why a case cannot be written in Rust, if it cannot.
 pub fn inexpressible(case: &Case) -> Option<&'static str> {
@@ -154,83 +149,6 @@ fn ways(case: &Case, mode: Mode, shape: &Shape) -> Vec<(Way, Expected)> {
     }
 }
 
-/// The folder of one call, and the file in it.
-struct Scene {
-    folder: TempDir,
-    path: PathBuf,
-    /// For calls that hand an open file over.
-    handle: Option<File>,
-    position_before: u64,
-}
-
-impl Scene {
-    fn new(case: &Case) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let path = folder.path().join(case.call("path").as_str().unwrap_or("data.bin"));
-        if let Some(bytes) = case.initial_file() {
-            fs::write(&path, bytes).expect("the file can be written");
-        }
-        let handle = case.call("file_open").as_str().map(|mode| {
-            let mut options = OpenOptions::new();
-            match mode {
-                "rb" => options.read(true),
-                "r+b" => options.read(true).write(true),
-                "w+b" => options.read(true).write(true).truncate(true),
-                "wb" => options.write(true).truncate(true),
-                "a+b" => options.read(true).append(true),
-                other => panic!("no way to open a file {other:?}"),
-            };
-            options.open(&path).expect("the file can be opened")
-        });
-        let mut scene = Self { folder, path, handle, position_before: 0 };
-        if let (Some(mut handle), Some(position)) = (scene.handle.as_ref(), case.call("file_seek").as_u64()) {
-            handle.seek(SeekFrom::Start(position)).expect("a regular file");
-        }
-        scene.position_before = scene.position();
-        scene
-    }
-
-    fn position(&self) -> u64 {
-        self.handle.as_ref().map_or(0, |mut handle| handle.stream_position().expect("a regular file"))
-    }
-
-    /// Sets the permissions that the case is about.
-    fn restrict(&self, case: &Case) {
-        if let Some(permissions) = case.permissions() {
-            fs::set_permissions(&self.path, fs::Permissions::from_mode(permissions)).expect("the file is ours");
-        }
-    }
-
-    /// Everything in the folder.
-    fn files(&self) -> Vec<Entry> {
-        let entry = |path: PathBuf| {
-            let inode = fs::metadata(&path).expect("it was listed").ino();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
-            let bytes = fs::read(&path).expect("a readable file");
-            Entry { path, inode, bytes }
-        };
-        let entries = fs::read_dir(&self.folder).expect("the folder is there");
-        entries.map(|e| entry(e.expect("the folder can be listed").path())).collect()
-    }
-}
-
-#[derive(PartialEq)]
-struct Entry {
-    path: PathBuf,
-    inode: u64,
-    bytes: Vec<u8>,
-}
-
-struct Alignment;
-
-impl Visitor for Alignment {
-    type Out = usize;
-
-    fn visit<A: Element>(self) -> usize {
-        align_of::<A>()
-    }
-}
-
 /// One call, in one way.
 struct Call<'a> {
     case: &'a Case,
@@ -241,33 +159,13 @@ struct Call<'a> {
     scene: &'a Scene,
 }
 
-type Answer = Result<Seen, Error>;
-
-/// What an array showed.
-struct Seen {
-    shape: Vec<usize>,
-    /// In bytes.
-    strides: Vec<isize>,
-    offset: u64,
-    mode: Mode,
-    item_size: usize,
-    c_contiguous: bool,
-    f_contiguous: bool,
-    aligned: bool,
-    /// Of all elements, in logical order.
-    bytes: Vec<u8>,
-    sum: Option<Number>,
-    /// Samples that are not NumPy's.
-    odd_samples: Vec<String>,
-}
-
 impl Visitor for &Call<'_> {
     type Out = Answer;
 
     fn visit<A: Element>(self) -> Answer {
         match (self.mode, self.way) {
-            (Mode::ReadOnly, Way::Loaded) => self.load::<A, ReadOnly>().map(|array| self.see(&array)),
-            (Mode::ReadOnly, _) => self.map(self.options::<A, ReadOnly>()).map(|array| self.see(&array)),
+            (Mode::ReadOnly, Way::Loaded) => self.load::<A, ReadOnly>().map(|array| see(self.case, &array)),
+            (Mode::ReadOnly, _) => self.map(self.options::<A, ReadOnly>()).map(|array| see(self.case, &array)),
             (Mode::CopyOnWrite, Way::Loaded) => self.load::<A, CopyOnWrite>().and_then(|array| self.write(array)),
             (Mode::CopyOnWrite, _) => self.map(self.options::<A, CopyOnWrite>()).and_then(|array| self.write(array)),
             (Mode::ReadWrite, _) | (Mode::Create, Way::Extended) => {
@@ -313,72 +211,19 @@ impl Call<'_> {
         &self,
         mut array: MmapArrayBase<A, IxDyn, M>,
     ) -> Result<Seen, Error> {
-        self.store(&mut array);
-        let seen = self.see(&array);
+        store(self.case, &mut array);
+        let seen = see(self.case, &array);
         array.close()?;
         Ok(seen)
     }
 
     fn write_and_flush<A: Element>(&self, mut array: MmapArrayBase<A, IxDyn, ReadWrite>) -> Result<Seen, Error> {
-        self.store(&mut array);
+        store(self.case, &mut array);
         array.flush()?;
-        let seen = self.see(&array);
+        let seen = see(self.case, &array);
         array.close()?;
         Ok(seen)
     }
-
-    fn store<A: Element, M: Writable>(&self, array: &mut MmapArrayBase<A, IxDyn, M>) {
-        for write in self.case.writes() {
-            match write["fill"].as_str() {
-                Some("arange") => {
-                    let start = write["start"].as_u64().expect("a start is a number");
-                    array.iter_mut().zip(start..).for_each(|(element, k)| element.store(A::rule(k)));
-                }
-                Some("value") => array.fill(A::decode(&write["value"])),
-                None => array[IxDyn(&index(&write["index"]))].store(A::decode(&write["value"])),
-                Some(other) => panic!("{}: no such fill: {other}", self.case.id()),
-            }
-        }
-    }
-
-    fn see<A: Element, M>(&self, array: &MmapArrayBase<A, IxDyn, M>) -> Seen {
-        let item_size = size_of::<A>();
-        Seen {
-            shape: array.shape().to_vec(),
-            strides: array.strides().iter().map(|&s| s * item_size as isize).collect(),
-            offset: array.offset(),
-            mode: array.mode(),
-            item_size,
-            c_contiguous: array.is_standard_layout(),
-            f_contiguous: array.t().is_standard_layout(),
-            aligned: array.as_ptr().is_aligned(),
-            bytes: array.iter().flat_map(|element| bytemuck::bytes_of(element).to_vec()).collect(),
-            sum: Number::sum(array),
-            odd_samples: self.odd_samples(array.view()),
-        }
-    }
-
-    fn odd_samples<A: Element>(&self, array: ArrayView<'_, A, IxDyn>) -> Vec<String> {
-        // Where NumPy failed there is nothing to compare with.
-        let (values, bytes) = (list(self.case.expect("values_sample")), list(self.case.expect("raw_sample")));
-        let fits = |sample: &&Value| array.get(IxDyn(&index(&sample[0]))).is_some();
-        let missing = values.iter().chain(bytes).filter(|s| !fits(s)).map(|s| format!("no element at {}", s[0]));
-        let value = values.iter().filter(fits).filter_map(|sample| {
-            let (seen, numpy) = (array[IxDyn(&index(&sample[0]))], A::decode(&sample[1]));
-            let odd = seen.encode() != numpy.encode();
-            odd.then(|| format!("element {} is {}, NumPy's {}", sample[0], seen.encode(), sample[1]))
-        });
-        let byte = bytes.iter().filter(fits).filter_map(|sample| {
-            let seen = hex(bytemuck::bytes_of(&array[IxDyn(&index(&sample[0]))]));
-            (sample[1] != seen).then(|| format!("bytes of element {} are {seen}, NumPy's {}", sample[0], sample[1]))
-        });
-        missing.chain(value).chain(byte).collect()
-    }
-}
-
-fn index(value: &Value) -> Vec<usize> {
-    let axis = |n: &Value| n.as_u64().and_then(|n| usize::try_from(n).ok()).expect("an index is a number");
-    list(value).iter().map(axis).collect()
 }
 
 impl Expected {
@@ -409,10 +254,11 @@ impl Expected {
             (_, Err(e)) => report.say(format!("refused as {:?}: {e}", e.kind())),
             (Self::Numpy, Ok(seen)) => {
                 let case = call.case;
-                seen.compare(call, &mut report);
-                let file = contents(after);
-                report.equal("file length", &file.len(), case.expect("file_len_after"));
-                report.equal("file contents (sha256)", &sha256(file), case.expect("file_sha256_after"));
+                // A file that is handed over was not created.
+                let given = call.scene.handle.is_some() && call.mode == Mode::Create;
+                let mode = if given { "r+" } else { case.expect("mode").as_str().unwrap_or_default() };
+                seen.compare(case, mode, &mut report);
+                report.file(case, contents(after));
             }
             (Self::Empty { file_len }, Ok(seen)) => {
                 let shape = match call.shape {
@@ -435,85 +281,5 @@ impl Expected {
             report.say(format!("litter: {}", lengths(after)));
         }
         report.0
-    }
-}
-
-/// The one file of a scene; nothing where there is none.
-fn contents(files: &[Entry]) -> &[u8] {
-    files.first().map_or(&[], |file| &file.bytes)
-}
-
-fn lengths(files: &[Entry]) -> String {
-    let length = |file: &Entry| format!("{} ({} bytes, inode {})", file.path.display(), file.bytes.len(), file.inode);
-    files.iter().map(length).collect::<Vec<_>>().join(", ")
-}
-
-impl Seen {
-    fn compare(&self, call: &Call<'_>, report: &mut Report) {
-        let case = call.case;
-        // A file that is handed over was not created.
-        let given = call.scene.handle.is_some() && call.mode == Mode::Create;
-        let mode = if given { Value::from("r+") } else { case.expect("mode").clone() };
-        report.equal("mode", &self.mode.to_string(), &mode);
-        report.equal("shape", &self.shape, case.expect("shape"));
-        report.equal("offset", &self.offset, case.expect("offset"));
-        report.equal("size of an element", &self.item_size, case.expect("itemsize"));
-        report.equal("C-contiguous", &self.c_contiguous, case.expect("c_contiguous"));
-        report.equal("Fortran-contiguous", &self.f_contiguous, case.expect("f_contiguous"));
-        report.same("aligned", &self.aligned, &true);
-        // A stride that no index is multiplied with means nothing.
-        let strides = list(case.expect("strides"));
-        if !self.shape.contains(&0) {
-            let used = self.shape.iter().zip(&self.strides).zip(strides).filter(|((n, _), _)| **n != 1);
-            used.for_each(|((_, seen), numpy)| report.equal("stride", seen, numpy));
-        }
-        report.0.extend_from_slice(&self.odd_samples);
-        report.equal("elements (sha256)", &sha256(&self.bytes), case.expect("elems_sha256"));
-        if let Some(sum) = case.expect("sum").as_str() {
-            report.same("sum", &self.sum, &Some(Number::parse(sum)));
-        }
-    }
-}
-
-#[derive(Default)]
-struct Report(Vec<String>);
-
-impl Report {
-    fn say(&mut self, what: String) {
-        self.0.push(what);
-    }
-
-    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, seen: &T, expected: &T) {
-        if seen != expected {
-            self.say(format!("{what} is {seen:?}, expected {expected:?}"));
-        }
-    }
-
-    fn equal<T: Clone + Into<Value>>(&mut self, what: &str, seen: &T, numpy: &Value) {
-        let seen: Value = seen.clone().into();
-        if seen != *numpy {
-            self.say(format!("{what} is {seen}, NumPy's {numpy}"));
-        }
-    }
-}
-
-/// Whether an error is of a category of the corpus.
-fn is(error: &Error, category: &str) -> bool {
-    let source = error.source().and_then(|e| e.downcast_ref::<io::Error>());
-    let io_kind = source.map(io::Error::kind);
-    match category {
-        "not-found" => error.kind() == ErrorKind::Io && io_kind == Some(io::ErrorKind::NotFound),
-        "permission" => error.kind() == ErrorKind::Io && io_kind == Some(io::ErrorKind::PermissionDenied),
-        "is-a-directory" => match error.kind() {
-            ErrorKind::Io => io_kind == Some(io::ErrorKind::IsADirectory),
-            kind => kind == ErrorKind::NotRegularFile,
-        },
-        "io-error" | "file-too-large" => error.kind() == ErrorKind::Io,
-        "offset-beyond-eof" | "file-too-short" | "empty-file" => error.kind() == ErrorKind::TooShort,
-        "size-not-multiple" => error.kind() == ErrorKind::LengthNotMultiple,
-        "overflow" => error.kind() == ErrorKind::Overflow,
-        "shape-required" => error.kind() == ErrorKind::ShapeRequired,
-        "unaligned" => error.kind() == ErrorKind::Misaligned,
-        other => panic!("no such category of error: {other}"),
     }
 }
