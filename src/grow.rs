@@ -59,6 +59,9 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Makes the array `n` rows long: along the outermost axis in memory, which is the first in C order and the last in
     /// Fortran order. New rows are zero; rows beyond the new end are gone.
     ///
+    /// They are gone for everybody: whoever has them mapped, or reads them at that moment, was promised that they stay.
+    /// Where others look on, only add rows.
+    ///
     /// # Errors
     /// Those of [`append`](Self::append), but for the block's shape.
     pub fn resize(&mut self, n: usize) -> Result<()> {
