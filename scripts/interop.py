@@ -405,20 +405,31 @@ class Interop:
             self.check("tests/numpy_memmap.rs", f"mention of {name}", f"`{name}`" in ours, True)
 
     def run(self):
-        for part in [
-            self.rust_writes_numpy_reads,
-            self.numpy_writes_rust_reads,
-            self.numpy_writes_rust_infers,
-            self.both_have_it_mapped,
-            self.copies_stay_private,
-            self.lengths,
-            self.grown_by_the_other,
-            self.numpys_own_tests_are_told_again,
-        ]:
+        self.run_all(
+            [
+                self.rust_writes_numpy_reads,
+                self.numpy_writes_rust_reads,
+                self.numpy_writes_rust_infers,
+                self.both_have_it_mapped,
+                self.copies_stay_private,
+                self.lengths,
+                self.grown_by_the_other,
+                self.numpys_own_tests_are_told_again,
+            ]
+        )
+
+    def run_all(self, parts):
+        for part in parts:
             before = self.report.passed, len(self.report.failures)
             part()
             passed, failed = self.report.passed - before[0], len(self.report.failures) - before[1]
             print(f"interop: {part.__name__.replace('_', ' ')}: {passed} checks passed, {failed} failed", flush=True)
+
+    def end(self, what):
+        self.check("peer", "exit status", self.peer.end(), 0)
+        passed, failed = self.report.passed, len(self.report.failures)
+        print(f"{what}: {passed} checks passed, {failed} failed")
+        return 1 if failed or not passed else 0
 
 
 def main():
@@ -428,11 +439,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         interop = Interop(peer, pathlib.Path(folder))
         interop.run()
-    status = peer.end()
-    interop.check("peer", "exit status", status, 0)
-    passed, failed = interop.report.passed, len(interop.report.failures)
-    print(f"interop: {passed} checks passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    return interop.end("interop")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-//! The Rust side of `scripts/interop.py`: opens, reads and writes arrays as it is told, line by line.
+//! The Rust side of `scripts/interop.py` and `scripts/interop_npy.py`: opens, reads and writes arrays as it is told, line
+//! by line.
 //!
 //! A request is a line of JSON with a `do`; the answer is another. What the crate refuses is answered with `error`, the
 //! kind of it; what the script should not have asked ends the program.
@@ -10,9 +11,12 @@ mod element;
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 
+use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayView, ArrayViewMut, IxDyn, ShapeBuilder};
+use ndarray_mmap::npy::Header;
 use ndarray_mmap::{
     Admits, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Opens, ReadWrite, Result,
+    npy_record,
 };
 use serde_json::{Value, json};
 
@@ -37,10 +41,22 @@ type Arrays = HashMap<String, Box<dyn Array>>;
 fn answer(arrays: &mut Arrays, request: &Value) -> Result<Value> {
     let name = text(&request["name"]).to_owned();
     match text(&request["do"]) {
+        "header" => {
+            let header = Header::read(text(&request["path"]))?;
+            let shape = json!(header.shape());
+            return Ok(json!({
+                "descr": header.dtype().to_string(),
+                "shape": shape,
+                "fortran_order": header.fortran_order(),
+                "offset": header.data_offset(),
+                "version": [header.version().0, header.version().1],
+            }));
+        }
         "open" => {
             let description = text(&request["dtype"]);
             let open = Open { request };
             let array = match request["unaligned"] == true {
+                _ if description == Stable::DESCRIPTION => Some(open.visit::<Stable>()),
                 true => unaligned(description, open),
                 false => natural(description, open),
             };
@@ -78,6 +94,65 @@ fn numbers(value: &Value) -> Vec<usize> {
     value.as_array().expect("an index or a shape is a list").iter().map(number).collect()
 }
 
+/// The record of a file that scipy publishes.
+#[repr(C)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+struct Stable {
+    param: i64,
+    x: f64,
+    alpha: f64,
+    beta: f64,
+    gamma: i64,
+    delta: i64,
+    pct: f64,
+    pdf: f64,
+    cdf: f64,
+}
+
+npy_record!(Stable { param: i64, x: f64, alpha: f64, beta: f64, gamma: i64, delta: i64, pct: f64, pdf: f64, cdf: f64 });
+
+impl Stable {
+    const DESCRIPTION: &str = concat!(
+        r#"[["param","<i8"],["x","<f8"],["alpha","<f8"],["beta","<f8"],["gamma","<i8"],"#,
+        r#"["delta","<i8"],["pct","<f8"],["pdf","<f8"],["cdf","<f8"]]"#
+    );
+}
+
+impl Element for Stable {
+    fn rule(_: u64) -> Self {
+        Self::zeroed()
+    }
+
+    fn decode(value: &Value) -> Self {
+        let (float, int) = (|name| f64::decode(&value[name]), |name| i64::decode(&value[name]));
+        Self {
+            param: int("param"),
+            x: float("x"),
+            alpha: float("alpha"),
+            beta: float("beta"),
+            gamma: int("gamma"),
+            delta: int("delta"),
+            pct: float("pct"),
+            pdf: float("pdf"),
+            cdf: float("cdf"),
+        }
+    }
+
+    fn encode(self) -> Value {
+        json!({
+            "param": self.param.encode(),
+            "x": self.x.encode(),
+            "alpha": self.alpha.encode(),
+            "beta": self.beta.encode(),
+            "gamma": self.gamma.encode(),
+            "delta": self.delta.encode(),
+            "pct": self.pct.encode(),
+            "pdf": self.pdf.encode(),
+            "cdf": self.cdf.encode(),
+        })
+    }
+}
+
 struct Open<'a> {
     request: &'a Value,
 }
@@ -90,13 +165,18 @@ impl Visitor for Open<'_> {
         // SAFETY: the script and this program take turns: while the script stores, no reference to an element lives here,
         // and the script never cuts the file.
         let held = unsafe {
-            match text(&self.request["mode"]) {
-                "r" => Held::<A>::Read(self.options().open(path)?),
-                "r+" => Held::Write(self.writing().open(path)?),
-                "w+" => Held::Write(self.writing().create(path)?),
-                "c" => Held::Copy(self.options().open(path)?),
-                "load" => Held::Read(self.options().load(path)?),
-                other => panic!("no such mode: {other}"),
+            match (text(&self.request["mode"]), self.request["npy"] == true) {
+                ("r", false) => Held::<A>::Read(self.options().open(path)?),
+                ("r+", false) => Held::Write(self.writing().open(path)?),
+                ("w+", false) => Held::Write(self.writing().create(path)?),
+                ("c", false) => Held::Copy(self.options().open(path)?),
+                ("load", false) => Held::Read(self.options().load(path)?),
+                ("r", true) => Held::Read(self.options().open_npy(path)?),
+                ("r+", true) => Held::Write(self.writing().open_npy(path)?),
+                ("w+", true) => Held::Write(self.writing().create_npy(path)?),
+                ("c", true) => Held::Copy(self.options().open_npy(path)?),
+                ("load", true) => Held::Read(self.options().load_npy(path)?),
+                (other, _) => panic!("no such mode: {other}"),
             }
         };
         Ok(Box::new(held))
@@ -114,7 +194,7 @@ impl Open<'_> {
     }
 
     fn writing<A: Element>(&self) -> MmapArrayOptions<A, IxDyn, ReadWrite> {
-        self.options().extend(self.request["extend"] == true)
+        self.options().extend(self.request["extend"] == true).page_aligned(self.request["page_aligned"] == true)
     }
 }
 
