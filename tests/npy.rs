@@ -658,17 +658,27 @@ fn a_header_that_is_being_rewritten_is_one_that_was_written() -> Result<()> {
                 write_at(&file, header, 0);
             }
         });
-        let read = (0..10_000).try_for_each(|turn| {
-            let rows = match turn % 3 {
+        let read = |turn| -> Result<usize> {
+            Ok(match turn % 3 {
                 0 => Header::read(&path)?.shape()[0],
                 1 => MmapArray::<f64, Ix2>::options().opened_npy(&path)?.nrows(),
                 _ => MmapArray::<f64, Ix2>::load_npy(&path)?.nrows(),
-            };
-            assert!(rows % 1_111_111_111 == 0, "nobody ever wrote {rows}");
+            })
+        };
+        let mut agreed = 0;
+        let all = (0..10_000).try_for_each(|turn| {
+            match read(turn) {
+                Ok(rows) => assert!(rows % 1_111_111_111 == 0, "nobody ever wrote {rows}"),
+                // A writer this fast can stay ahead of a reader that an instrumented build makes slow.
+                Err(e) if e.to_string().ends_with("the header changes whenever it is read") => return Ok(()),
+                Err(e) => return Err(e),
+            }
+            agreed += 1;
             Ok(())
         });
         done.store(true, Ordering::Relaxed);
-        read
+        assert_ne!(agreed, 0);
+        all
     })
 }
 
