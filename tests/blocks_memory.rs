@@ -146,7 +146,7 @@ fn an_array_that_fits_stays_cached_and_one_that_is_not_to_does_not() {
     let a = unsafe { MmapArray::<u64>::options().offset(128).shape(64 * MIB / 8).open(&path).unwrap() };
     chill(&path);
     assert_eq!(a.blocks().sum(), sum_of(64));
-    assert_eq!(a.residency().unwrap(), 1.0);
+    assert!(a.residency().unwrap() > 0.95);
     chill(&path);
     assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
     assert!(a.residency().unwrap() < 0.05);
@@ -168,10 +168,11 @@ fn what_was_cached_before_a_walk_is_cached_after_it() {
     file.take(16 * MIB as u64).read_to_end(&mut Vec::new()).unwrap();
     let a = open(&path);
     let before = a.residency().unwrap();
-    assert!((0.25..0.4).contains(&before), "{before}");
+    assert!((0.2..0.4).contains(&before), "{before}");
     assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
     let after = a.residency().unwrap();
-    assert!((before..before + 0.05).contains(&after), "{before} before, {after} after");
+    // Neither all of it, nor none: a system may itself free pages that nobody maps, at any time, if only a few.
+    assert!((before - after).abs() < 0.05, "{before} before, {after} after");
 }
 
 #[test]

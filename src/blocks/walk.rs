@@ -291,17 +291,19 @@ impl Drop for Walk<'_> {
     fn drop(&mut self) {
         drop(self.readers.take());
         let _ = self.end();
-        for n in 0..self.units.all.len() {
-            let unit = &self.units.all[n];
-            let touched = unit.entered.load(Ordering::Relaxed) || unit.asked_for.load(Ordering::Relaxed);
-            if touched && !self.units.is_finished(n) {
-                let bytes = self.units.bytes(n..n + 1);
-                if self.evict {
-                    self.pages.evict(bytes.clone());
-                }
-                if unit.uncache {
-                    self.pages.uncache(bytes);
-                }
+        let all = &self.units.all;
+        for (n, unit) in all.iter().enumerate() {
+            if self.evict && unit.entered.load(Ordering::Relaxed) && !self.units.is_finished(n) {
+                self.pages.evict(self.units.bytes(n..n + 1));
+            }
+        }
+        // The system reads ahead of what it is asked for, also into what was let go of before.
+        let mut next = 0;
+        for alike in all.chunk_by(|a, b| a.uncache == b.uncache) {
+            let units = next..next + alike.len();
+            next = units.end;
+            if all[units.start].uncache {
+                self.pages.uncache(self.units.bytes(units));
             }
         }
     }
