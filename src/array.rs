@@ -293,7 +293,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
 
     /// From now on it is unknown what is on the disk.
     pub(crate) fn poison(&self) {
-        self.poisoned.store(true, Ordering::Relaxed);
+        self.pages().poison();
     }
 
     pub(crate) fn layout(&self) -> &Layout<D> {
@@ -301,44 +301,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 
     pub(crate) fn check_poison(&self) -> Result<()> {
-        if self.poisoned.load(Ordering::Relaxed) || self.mapping.faulted() {
-            return Err(self.named(Error::new(
-                ErrorKind::Poisoned,
-                "an earlier flush or guarded call of this array failed, so it is unknown what it holds and what is on the \
-                 disk",
-            )));
-        }
-        Ok(())
-    }
-
-    /// Passes a result on. Any error is the last thing that is known about the array.
-    fn poisoning(&self, result: Result<()>) -> Result<()> {
-        result.map_err(|e| {
-            self.poison();
-            self.named(e)
-        })
-    }
-
-    /// Whether the file still has all of the array, as it had when it was mapped, and did have it when it was accessed.
-    fn check_file(&self) -> Result<()> {
-        if self.mapping.len() > 0
-            && let Some(backing) = &self.backing
-        {
-            let (len, end) = (backing.current_len()?, self.offset + self.mapping.len() as u64);
-            if len < end {
-                return Err(Error::new(
-                    ErrorKind::Truncated,
-                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
-                ));
-            }
-        }
-        if self.mapping.faulted() {
-            return Err(Error::new(
-                ErrorKind::Fault,
-                "a page of the file could not be brought in, or stored: the disk failed, or is full",
-            ));
-        }
-        Ok(())
+        self.pages().check_poison().map_err(|e| self.named(e))
     }
 
     /// Of an array whose file nobody else can reach.
@@ -446,8 +409,8 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
         let Some(backing) = &self.backing else { return Ok(()) };
         // Pages past the end of a file, and those put in the place of others, are flushed to nowhere, and the system
         // calls it success.
-        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata()).and_then(|()| self.check_file());
-        self.poisoning(flushed)
+        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata());
+        self.pages().poisoning(flushed).and_then(|()| self.pages().check_file()).map_err(|e| self.named(e))
     }
 }
 

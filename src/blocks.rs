@@ -3,7 +3,10 @@
 mod accumulate;
 mod iter;
 mod map;
+mod pairwise;
+mod read_ahead;
 mod reduce;
+mod units;
 mod walk;
 
 use std::fmt;
@@ -111,7 +114,7 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
         Self { elements, layout, pages, size: None, parallel: false, habits: Habits::default() }
     }
 
-    /// How large a block may be, in bytes; a single element always may. Takes the place of [`rows`](Self::rows).
+    /// How large a block may be, in bytes; a single element always may (so 0 stands for one). Takes the place of [`rows`](Self::rows).
     /// Default: 4 MiB.
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.size = Some(BlockSize::Bytes(bytes));
@@ -149,7 +152,8 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     }
 
     /// Whether what the walk reads, or writes, stays in the system's cache, so that the next walk finds it there.
-    /// Needs [`evict`](Self::evict); what was in the cache before is never taken out of it.
+    /// Needs [`evict`](Self::evict); what was in the cache before is never taken out of it, nor is anything where the
+    /// system does not tell what was (Linux does not of files that the process neither owns nor may write to).
     ///
     /// Default: yes if the array fits in half of the memory that is free, as the system estimates it. Otherwise no: the
     /// end of the array would push its own beginning out of the cache, and everything else with it.
@@ -159,14 +163,16 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     }
 
     /// Calls `progress(done, total)` whenever a block is done with, in bytes; with several threads too, one call at a
-    /// time and never back.
+    /// time and never back. (Adaptors of iterators that are called `progress`, such as indicatif's, follow
+    /// `into_iter()`.)
     pub fn progress(mut self, progress: impl FnMut(u64, u64) + Send + 'a) -> Self {
         self.habits.progress = Some(Box::new(progress));
         self
     }
 
     /// Whether the operation that ends the walk uses all threads of the current rayon pool. Blocks may then be walked
-    /// out of order; the result is the same, to the last bit. For an iteration in parallel see `into_par_iter`.
+    /// out of order; the result is the same, to the last bit (but see [`sum_axis`](Self::sum_axis)).
+    /// [`fold`](Self::fold) is always in order; for an iteration in parallel see `into_par_iter`.
     /// Default: no.
     ///
     /// Needs the feature `rayon`.

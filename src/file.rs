@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) use draft::{Draft, Target};
 use lock::Held;
 pub use lock::Lock;
-pub(crate) use memory::available_memory;
+pub(crate) use memory::{available_memory, tells_residency};
 
 /// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]

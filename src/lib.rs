@@ -19,6 +19,7 @@ mod layout;
 mod mapping;
 pub mod npy;
 mod options;
+mod simd;
 mod stage;
 mod tile;
 

@@ -100,13 +100,9 @@ where
         let scarce = available_memory().filter(|free| all > free / 4 * 3);
         if pages.write_at_works() && pages.len() > SMALL && (scarce.is_some() || !pages.look_present()) {
             let how = scarce.map_or_else(|| ThroughFile::cached(pages), |free| ThroughFile::passing(pages, free));
-            let written = how.write(from, convert);
-            return written.map_err(|failure| {
-                if failure.lost {
-                    self.poison();
-                }
-                self.named(failure.error)
-            });
+            // Writing would make a file that was cut longer again, with nothing in the gap.
+            let written = pages.check_file().and_then(|()| how.write(from, convert));
+            return written.map_err(|e| self.named(e));
         }
         self.guarded_mut(|to| {
             let to = to.into_slice_memory_order().unwrap_or_default();

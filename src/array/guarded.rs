@@ -64,10 +64,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn guarded<R>(&self, f: impl FnOnce(ArrayView<'_, A, D>) -> R) -> Result<R> {
-        self.check_poison()?;
-        let answer = self.mapping.guarded(|| f(self.view())).map_err(|e| self.named(e))?;
-        self.poisoning(self.check_file())?;
-        Ok(answer)
+        self.pages().guarded(|| f(self.view())).map_err(|e| self.named(e))
     }
 }
 
@@ -82,14 +79,11 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// Those of [`guarded`](Self::guarded). What `f` stored before the fault may be in the file, what it stored later is
     /// not.
     pub fn guarded_mut<R>(&mut self, f: impl FnOnce(ArrayViewMut<'_, A, D>) -> R) -> Result<R> {
-        self.check_poison()?;
         let call = || {
             let start = self.mapping.as_ptr().cast::<A>();
             // SAFETY: as in `view_mut`; the unique borrow of `self` is that of this method, and lasts longer than `f`.
             f(unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) })
         };
-        let answer = self.mapping.guarded(call).map_err(|e| self.named(e))?;
-        self.poisoning(self.check_file())?;
-        Ok(answer)
+        self.pages().guarded(call).map_err(|e| self.named(e))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Reader};
+use crate::file::{Backing, Reader, tells_residency};
 use crate::layout::{Layout, Order, Placement};
 use crate::mapping::Mapping;
 
@@ -28,6 +28,63 @@ impl<'a> Pages<'a> {
         poisoned: &'a AtomicBool,
     ) -> Self {
         Self { mapping, backing, in_file, poisoned }
+    }
+
+    /// From now on it is unknown what is on the disk.
+    pub(crate) fn poison(self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Passes a result on. Any error is the last thing that is known about the array.
+    pub(crate) fn poisoning<R>(self, result: Result<R>) -> Result<R> {
+        result.inspect_err(|_| self.poison())
+    }
+
+    pub(crate) fn check_poison(self) -> Result<()> {
+        if self.poisoned.load(Ordering::Relaxed) || self.mapping.faulted() {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                "an earlier flush or guarded call of this array failed, so it is unknown what it holds and what is on the \
+                 disk",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the file still has all of the array, as it had when it was mapped, and did have it when it was accessed.
+    /// If not, the array is poisoned.
+    pub(crate) fn check_file(self) -> Result<()> {
+        self.poisoning(self.look_at_file())
+    }
+
+    fn look_at_file(self) -> Result<()> {
+        if self.mapping.len() > 0
+            && let Some(backing) = self.backing
+        {
+            let (len, end) = (backing.current_len()?, self.in_file + self.mapping.len() as u64);
+            if len < end {
+                return Err(Error::new(
+                    ErrorKind::Truncated,
+                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
+                ));
+            }
+        }
+        if self.mapping.faulted() {
+            return Err(Error::new(
+                ErrorKind::Fault,
+                "a page of the file could not be brought in, or stored: the disk failed, or is full",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs `f`, and reports as an error what would otherwise end the process: see
+    /// [`guarded`](super::MmapArrayBase::guarded).
+    pub(crate) fn guarded<R>(self, f: impl FnOnce() -> R) -> Result<R> {
+        self.check_poison()?;
+        let answer = self.mapping.guarded(f)?;
+        self.check_file()?;
+        Ok(answer)
     }
 
     /// Of the array, in bytes.
@@ -64,6 +121,11 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// Whether the system tells which pages are in memory; if not, the following three are guesses.
+    pub(crate) fn tell_presence(self) -> bool {
+        self.backing.is_some_and(|backing| tells_residency(backing.file()))
+    }
+
     /// Whether none of the pages is in memory; also `false` where the system does not tell.
     pub(crate) fn are_absent(self, range: Range<usize>) -> bool {
         self.mapping.residency_of(range).is_ok_and(|resident| resident == 0.0)
@@ -89,10 +151,11 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Waits for what [`start_write_back`](Self::start_write_back) started.
+    /// Waits for what [`start_write_back`](Self::start_write_back) started. An error poisons the array: the system reports
+    /// a failure to write back once, so a later flush would not hear of it.
     pub(crate) fn wait_for_write_back(self, range: Range<usize>) -> Result<()> {
         match self.backing {
-            Some(backing) => self.mapping.wait_for_write_back(range, backing, self.in_file),
+            Some(backing) => self.poisoning(self.mapping.wait_for_write_back(range, backing, self.in_file)),
             None => Ok(()),
         }
     }
@@ -124,7 +187,9 @@ impl<'a> Pages<'a> {
     pub(crate) fn read_at(self, bytes: &mut [u8], start: usize) -> Result<()> {
         let Some(backing) = self.backing else { return Ok(()) };
         if backing.read_at(bytes, self.in_file + start as u64)? < bytes.len() {
-            return Err(Error::new(ErrorKind::Truncated, "file was cut while an array that goes on was mapped"));
+            self.check_file()?;
+            // It has grown again since.
+            return Err(Error::new(ErrorKind::Truncated, "file was cut for a while in which its array was read"));
         }
         Ok(())
     }

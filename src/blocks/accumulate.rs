@@ -1,6 +1,7 @@
 //! How elements add up without losing anything: integers exactly, floating-point numbers in double precision and in
 //! an order that keeps the error small.
 
+use super::pairwise::{LEAF, LongSum, ShortSum, Sum, in_pairs};
 use crate::element::Bool8;
 
 /// An element that can be added up: gives [`sum`](super::BlocksBase::sum), [`mean`](super::BlocksBase::mean),
@@ -114,135 +115,6 @@ mod sealed {
     impl Sealed for num_complex::Complex<f64> {}
 }
 
-/// Sums side by side, so that they need not wait for each other, and fit the widest registers.
-const LANES: usize = 16;
-
-/// What is added up lane by lane, before halves are added to halves.
-///
-/// No element goes through more than `LEAF / LANES + 1` additions in its lane, 4 to join the lanes, and 1 for each
-/// doubling of the length from there on: 128 at most, whatever the array.
-const LEAF: usize = 1024;
-
-/// Adds floating-point numbers in pairs, of pairs, of pairs.
-fn pairwise<A: Copy, R: Mean>(elements: &[A], widen: impl Fn(A) -> R + Copy) -> R {
-    if elements.len() > LEAF {
-        let (left, right) = elements.split_at((elements.len() / 2).next_multiple_of(LEAF));
-        return pairwise(left, widen).plus(pairwise(right, widen));
-    }
-    let mut lanes = [R::default(); LANES];
-    let (groups, rest) = elements.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, &x) in lanes.iter_mut().zip(group) {
-            *lane = lane.plus(widen(x));
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = lane.plus(widen(x));
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for n in 0..width {
-            lanes[n] = lanes[n].plus(lanes[n + width]);
-        }
-    }
-    lanes[0]
-}
-
-/// Count, mean, and the sum of the squared distances from the mean: what a variance is made of, and can be merged from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moments<R> {
-    pub(super) count: u64,
-    mean: R,
-    squares: f64,
-}
-
-impl<R: Mean> Moments<R> {
-    /// Each leaf is looked at twice while it is in the core's own cache: once for its mean, once for the distances.
-    pub(super) fn of<A: Copy>(elements: &[A], widen: impl Fn(A) -> R + Copy) -> Self {
-        if elements.len() > LEAF {
-            let (left, right) = elements.split_at((elements.len() / 2).next_multiple_of(LEAF));
-            return Self::of(left, widen).merge(Self::of(right, widen));
-        }
-        if elements.is_empty() {
-            return Self::default();
-        }
-        let mean = pairwise(elements, widen).over(elements.len() as f64);
-        let squares = pairwise(elements, |x| widen(x).minus(mean).square());
-        Self { count: elements.len() as u64, mean, squares }
-    }
-
-    pub(super) fn merge(self, other: Self) -> Self {
-        if self.count == 0 || other.count == 0 {
-            return if self.count == 0 { other } else { self };
-        }
-        let count = self.count + other.count;
-        let share = other.count as f64 / count as f64;
-        let apart = other.mean.minus(self.mean);
-        Self {
-            count,
-            mean: self.mean.plus(apart.times(share)),
-            squares: self.squares + other.squares + apart.square() * share * self.count as f64,
-        }
-    }
-
-    /// `None` unless more elements than `ddof` were seen.
-    pub(super) fn var(self, ddof: f64) -> Option<f64> {
-        let degrees = self.count as f64 - ddof;
-        (self.count > 0 && degrees > 0.0).then(|| self.squares / degrees)
-    }
-}
-
-/// The smallest and the largest; if an element is not equal to itself (NaN), both are such an element.
-pub(super) fn min_max<A: Copy + PartialOrd>(elements: &[A]) -> Option<(A, A)> {
-    let mut found = None;
-    for leaf in elements.chunks(LEAF) {
-        found = merge_min_max(found, Some(min_max_of_leaf(leaf, leaf[0])));
-    }
-    found
-}
-
-fn min_max_of_leaf<A: Copy + PartialOrd>(leaf: &[A], first: A) -> (A, A) {
-    let (mut least, mut most) = ([first; LANES], [first; LANES]);
-    let mut unordered = false;
-    let (groups, rest) = leaf.as_chunks::<LANES>();
-    for group in groups {
-        for n in 0..LANES {
-            let x = group[n];
-            least[n] = if x < least[n] { x } else { least[n] };
-            most[n] = if x > most[n] { x } else { most[n] };
-            unordered |= is_unordered(x);
-        }
-    }
-    for (n, &x) in rest.iter().enumerate() {
-        least[n] = if x < least[n] { x } else { least[n] };
-        most[n] = if x > most[n] { x } else { most[n] };
-        unordered |= is_unordered(x);
-    }
-    if unordered && let Some(&x) = leaf.iter().find(|&&x| is_unordered(x)) {
-        return (x, x);
-    }
-    let least = least.into_iter().reduce(|a, b| if b < a { b } else { a });
-    let most = most.into_iter().reduce(|a, b| if b > a { b } else { a });
-    (least.unwrap_or(first), most.unwrap_or(first))
-}
-
-/// Takes the earlier NaN where there are two.
-pub(super) fn merge_min_max<A: Copy + PartialOrd>(left: Option<(A, A)>, right: Option<(A, A)>) -> Option<(A, A)> {
-    match (left, right) {
-        (Some(l), Some(_)) if is_unordered(l.0) => Some(l),
-        (Some(_), Some(r)) if is_unordered(r.0) => Some(r),
-        (Some(l), Some(r)) => Some((if r.0 < l.0 { r.0 } else { l.0 }, if r.1 > l.1 { r.1 } else { l.1 })),
-        (found, None) | (None, found) => found,
-    }
-}
-
-/// NaN, for whatever type has one.
-#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-fn is_unordered<A: PartialOrd + Copy>(x: A) -> bool {
-    x != x
-}
-
 impl Mean for f64 {
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
@@ -279,7 +151,7 @@ impl Total for f64 {
         self
     }
     fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
-        pairwise(elements, widen)
+        in_pairs(elements, Sum(widen)).unwrap_or_default()
     }
 }
 
@@ -315,7 +187,7 @@ impl Running<f64> for Compensated {
 mod complex {
     use num_complex::Complex;
 
-    use super::{Accumulate, Compensated, Mean, Running, Total, pairwise};
+    use super::{Accumulate, Compensated, Mean, Running, Sum, Total, in_pairs};
 
     impl Mean for Complex<f64> {
         #[inline(always)]
@@ -353,7 +225,7 @@ mod complex {
             self
         }
         fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
-            pairwise(elements, widen)
+            in_pairs(elements, Sum(widen)).unwrap_or_default()
         }
     }
 
@@ -424,8 +296,8 @@ macro_rules! exact_total {
 }
 exact_total!(i128, u128);
 
-/// Elements of up to 32 bits: so many fit in a sum of 64.
-const SHORT: usize = 1 << 15;
+/// A leaf of elements of 16 bits fits in a sum of 32, one of elements of 32 bits in a sum of 64.
+const _: () = assert!(LEAF <= 1 << 15);
 
 macro_rules! accumulate_integers {
     ($($element:ty as $native:ty, $short:ty, $sum:ty, $read:expr;)*) => {$(
@@ -437,9 +309,7 @@ macro_rules! accumulate_integers {
                 read(self).into()
             }
             fn add_up(elements: &[Self]) -> $sum {
-                let read: fn(Self) -> $native = $read;
-                let short = |leaf: &[Self]| leaf.iter().fold(0, |sum: $short, &x| sum + <$short>::from(read(x)));
-                elements.chunks(SHORT).fold(0, |sum: $sum, leaf| sum + <$sum>::from(short(leaf)))
+                in_pairs(elements, ShortSum::<_, $short, $sum>::new(|x: Self| x.widen() as $short)).unwrap_or_default()
             }
         }
     )*};
@@ -472,20 +342,6 @@ accumulate_floats! {
     f64, |x| x;
 }
 
-/// Adds 64-bit integers as two halves, each of which fits in a sum of 64 bits, so that no carry is waited for.
-fn add_up_halves<A: Copy>(elements: &[A], read: impl Fn(A) -> u64 + Copy) -> u128 {
-    let halves = |leaf: &[A]| {
-        leaf.iter().fold((0u64, 0u64), |(low, high), &x| {
-            let x = read(x);
-            (low + (x & u64::from(u32::MAX)), high + (x >> 32))
-        })
-    };
-    elements.chunks(SHORT).fold(0, |sum, leaf| {
-        let (low, high) = halves(leaf);
-        sum + u128::from(low) + (u128::from(high) << 32)
-    })
-}
-
 macro_rules! accumulate_long_integers {
     (unsigned { $($unsigned:ty, $read_unsigned:expr;)* } signed { $($signed:ty, $read_signed:expr;)* }) => {
         $(impl Accumulate for $unsigned {
@@ -496,7 +352,7 @@ macro_rules! accumulate_long_integers {
                 read(self).into()
             }
             fn add_up(elements: &[Self]) -> u128 {
-                add_up_halves(elements, $read_unsigned)
+                in_pairs(elements, LongSum(|x: Self| x.widen() as u64)).unwrap_or_default()
             }
         })*
         $(impl Accumulate for $signed {
@@ -508,8 +364,7 @@ macro_rules! accumulate_long_integers {
             }
             fn add_up(elements: &[Self]) -> i128 {
                 // Shifted by 2^63 they are not negative; a sum of fewer than 2^63 of them fits.
-                let read: fn(Self) -> i64 = $read_signed;
-                let shifted = add_up_halves(elements, |x| (read(x) as u64) ^ (1 << 63));
+                let shifted = in_pairs(elements, LongSum(|x: Self| x.widen() as u64 ^ (1 << 63))).unwrap_or_default();
                 shifted as i128 - ((elements.len() as i128) << 63)
             }
         })*
@@ -538,7 +393,7 @@ mod endian {
     use rend::unaligned::*;
     use rend::*;
 
-    use super::{Accumulate, SHORT, add_up_halves};
+    use super::{Accumulate, LongSum, ShortSum, in_pairs};
 
     accumulate_integers! {
         i16_be as i16, i32, i128, |x| x.to_native();

@@ -113,6 +113,13 @@ impl<D, E> fmt::Debug for BlocksIter<'_, D, E> {
     }
 }
 
+/// Whoever takes the blocks may stop at the last one, without asking for a further one.
+impl<D, E> Drop for BlocksIter<'_, D, E> {
+    fn drop(&mut self) {
+        self.cursor.let_go(&self.walk);
+    }
+}
+
 /// One thread's share, until it is split further.
 struct Part<'w, 'a, D, E> {
     cursor: Cursor<E>,
@@ -185,7 +192,7 @@ impl<D: Dimension, E: Elements<D>> DoubleEndedIterator for PartIter<'_, '_, D, E
 
 impl<D: Dimension, E: Elements<D>> ExactSizeIterator for PartIter<'_, '_, D, E> {}
 
-/// Whoever takes a part's blocks may stop at the last one, without asking for a further one.
+/// As for all blocks.
 impl<D, E> Drop for PartIter<'_, '_, D, E> {
     fn drop(&mut self) {
         self.0.cursor.let_go(self.0.walk);

@@ -1,14 +1,15 @@
 //! Elementwise from files into a file, in bounded memory.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
 use super::Blocks;
 use super::iter::stretches;
-use super::reduce::on_threads;
+use super::reduce::{StopOnPanic, on_threads};
 use super::walk::{Habits, OnProgress, Purpose, Walk, fits_in_cache, lock};
 use crate::access::Stored;
 use crate::array::{MmapArrayBase, Pages};
@@ -34,8 +35,10 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
     /// at the end has next to nothing left to do.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`], before anything is written; [`ErrorKind::Io`] if the disk fails or is full: then,
-    /// as after a panic in `f`, some of `out` is written.
+    /// [`ErrorKind::ShapeMismatch`], before anything is written. If the disk fails or is full, or the file of `out` is
+    /// cut: [`ErrorKind::Io`], [`ErrorKind::Fault`] or [`ErrorKind::Truncated`]; then, as after a panic in `f`, some of
+    /// `out` is written. [`ErrorKind::Poisoned`] after an earlier failure of `out`. A failure of a source is one of this
+    /// call under [`guarded`](MmapArrayBase::guarded): `a.guarded(|_| a.blocks().map_into(&mut out, f))`.
     ///
     /// ```
     /// use ndarray::ShapeBuilder;
@@ -210,6 +213,7 @@ impl How<'_> {
         let writing = Walk::new(pages, Habits { evict, keep_cached, progress }, Purpose::Overwrite);
         let through_file = pages.write_at_works() && !pages.look_present();
         let failed = Mutex::new(None);
+        let stopped = AtomicBool::new(false);
         let stretches = stretches(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
         let stretches = Mutex::new(stretches);
 
@@ -233,11 +237,14 @@ impl How<'_> {
                 origin[axis] = rows.end;
             }
         };
-        on_threads(threads, || {
+        let work = || {
             let Some(mut mine) = lock(&stretches).pop() else { return };
+            let stop = StopOnPanic(&stopped);
             let end = mine.end();
             let mut buffer = Vec::new();
-            while let Some((block, mut to)) = mine.next_numbered() {
+            while !stopped.load(Ordering::Relaxed)
+                && let Some((block, mut to)) = mine.next_numbered()
+            {
                 let at = partition.elements(block);
                 readings.iter().for_each(|(walk, item)| walk.enter(at.start * item..at.end * item, end * item));
                 let written = if through_file {
@@ -251,16 +258,19 @@ impl How<'_> {
                 readings.iter().for_each(|(walk, item)| walk.leave(at.start * item..at.end * item));
                 if let Err(e) = written {
                     lock(&failed).get_or_insert(e);
-                }
-                if lock(&failed).is_some() {
-                    return;
+                    stopped.store(true, Ordering::Relaxed);
                 }
             }
+            std::mem::forget(stop);
+        };
+        let written = pages.guarded(|| {
+            // Writing would make a file that was cut longer again, with nothing in the gap.
+            pages.check_file()?;
+            on_threads(threads, work);
+            lock(&failed).take().map_or_else(|| writing.end(), Err)
         });
-        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let ended = failed.map_or_else(|| writing.end(), Err);
         drop(stretches);
         drop(writing);
-        ended.map_err(|e| out.named(e))
+        written.flatten().map_err(|e| out.named(e))
     }
 }

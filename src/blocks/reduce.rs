@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, ShapeBuilder};
 
-use super::accumulate::{Accumulate, Mean, Moments, Running, Total, merge_min_max, min_max};
+use super::accumulate::{Accumulate, Mean, Running, Total};
+use super::pairwise::{MinMax, Moments, Reduction, Spread, Tree, in_pairs};
+use super::walk::lock;
 use super::{Blocks, BlocksMut, Elements};
 use crate::error::Result;
 use crate::layout::{Order, axes};
@@ -58,7 +60,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// ```
     pub fn var(self, ddof: impl Into<f64>) -> Option<f64> {
         let widen = |x: A| x.widen().to_mean();
-        self.reduce(|block| Moments::of(block, widen), Moments::merge)?.var(ddof.into())
+        self.reduce(|block| in_pairs(block, Spread(widen)).unwrap_or_default(), Moments::merge)?.var(ddof.into())
     }
 
     /// The standard deviation: the root of [`var`](Self::var).
@@ -71,7 +73,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// which thread was faster. The error is bounded as for [`sum`](Self::sum).
     ///
     /// # Panics
-    /// If the array has no such axis, as ndarray's.
+    /// If the array has no such axis, as ndarray's, or if there is not enough memory for the result.
     pub fn sum_axis(self, axis: Axis) -> Array<A::Sum, D::Smaller>
     where
         D: RemoveAxis,
@@ -83,15 +85,16 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// length 0.
     ///
     /// # Panics
-    /// If the array has no such axis, as ndarray's.
+    /// Those of [`sum_axis`](Self::sum_axis).
     pub fn mean_axis(self, axis: Axis) -> Option<Array<MeanOf<A>, D::Smaller>>
     where
         D: RemoveAxis,
     {
-        let means = |sum: A::Sum, count| if count > 0 { Some(sum.to_mean().over(count as f64)) } else { None };
         let length = self.layout.axes().get(axis.index()).copied();
-        let mean = self.along(axis, move |sum, count| means(sum, count).unwrap_or_default());
-        (length != Some(0)).then_some(mean)
+        if length == Some(0) {
+            return None;
+        }
+        Some(self.along(axis, |sum, count| sum.to_mean().over(count as f64)))
     }
 
     fn along<T>(self, axis: Axis, finish: impl Fn(A::Sum, usize) -> T) -> Array<T, D::Smaller>
@@ -131,7 +134,8 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
     where
         A: Copy + PartialOrd + Send,
     {
-        self.reduce(min_max, merge_min_max)?
+        let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| MinMax.merge(left, right));
+        self.reduce(|block| in_pairs(block, MinMax), merge)?
     }
 
     /// Folds all blocks into one value, in order and on this thread, whatever [`parallel`](Self::parallel) says.
@@ -153,10 +157,10 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
             || (),
             |(), n, _, block| {
                 let found = map(block);
-                merged.lock().unwrap_or_else(PoisonError::into_inner).put(n, found, &merge);
+                lock(&merged).put(n, found, &merge);
             },
         );
-        merged.into_inner().unwrap_or_else(PoisonError::into_inner).tree.into_root(&merge)
+        std::mem::take(&mut *lock(&merged)).tree.into_root(&merge)
     }
 
     /// Calls `work` for each block, with its number and its place in the array, on as many threads as are wanted. Each
@@ -169,11 +173,11 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
         let threads = self.threads();
         let size = self.item().size();
         let (elements, partition, walk) = self.walk();
-        let next = AtomicUsize::new(0);
+        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let serve = || {
             let mut state = state();
-            let stop = StopOnPanic { next: &next, end: partition.len() };
-            loop {
+            let stop = StopOnPanic(&stopped);
+            while !stopped.load(Ordering::Relaxed) {
                 let block = next.fetch_add(1, Ordering::Relaxed);
                 if block >= partition.len() {
                     break;
@@ -196,17 +200,23 @@ impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
     /// panic in `f` ends the walk, and is passed on.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if something could not be written to the disk. (If all could, it is still
-    /// [`flush`](crate::MmapArrayBase::flush) that makes sure of it.)
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if something could not be written to the disk. (If all could, it is still
+    ///   [`flush`](crate::MmapArrayBase::flush) that makes sure of it.)
+    /// - Those of [`guarded_mut`](crate::MmapArrayBase::guarded_mut), for a file that is cut, and for a disk that fails
+    ///   or is full, meanwhile.
     pub fn for_each(self, f: impl Fn(ArrayViewMut<'a, A, D>) + Sync) -> Result<()> {
-        let threads = self.threads();
+        let (threads, pages) = (self.threads(), self.pages);
         let (elements, partition, walk) = self.walk();
-        let stretches = super::iter::stretches(elements, &partition, &walk, threads);
-        let stretches = Mutex::new(stretches);
-        on_threads(threads, || {
-            let mine = stretches.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            mine.into_iter().flatten().for_each(&f);
-        });
+        let stretches = Mutex::new(super::iter::stretches(elements, &partition, &walk, threads));
+        let stopped = AtomicBool::new(false);
+        pages.guarded(|| {
+            on_threads(threads, || {
+                let mine = lock(&stretches).pop();
+                let stop = StopOnPanic(&stopped);
+                mine.into_iter().flatten().take_while(|_| !stopped.load(Ordering::Relaxed)).for_each(&f);
+                std::mem::forget(stop);
+            });
+        })?;
         walk.end()
     }
 }
@@ -232,25 +242,22 @@ pub(super) fn on_threads<S: Send>(threads: usize, serve: impl Fn() -> S + Sync) 
             for _ in 0..threads {
                 scope.spawn(|_| {
                     let state = serve();
-                    states.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+                    lock(&states).push(state);
                 });
             }
         });
-        return states.into_inner().unwrap_or_else(PoisonError::into_inner);
+        return std::mem::take(&mut *lock(&states));
     }
     debug_assert!(threads <= 1);
     vec![serve()]
 }
 
-/// Unless it is forgotten, leaves the other threads nothing to do.
-struct StopOnPanic<'n> {
-    next: &'n AtomicUsize,
-    end: usize,
-}
+/// Unless it is forgotten, tells the other threads to stop.
+pub(super) struct StopOnPanic<'s>(pub(super) &'s AtomicBool);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
-        self.next.store(self.end, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -263,7 +270,7 @@ struct InOrder<T> {
 
 impl<T> Default for InOrder<T> {
     fn default() -> Self {
-        Self { next: 0, early: BTreeMap::new(), tree: Tree(Vec::new()) }
+        Self { next: 0, early: BTreeMap::new(), tree: Tree::default() }
     }
 }
 
@@ -274,28 +281,6 @@ impl<T> InOrder<T> {
             self.tree.push(found, &merge);
             self.next += 1;
         }
-    }
-}
-
-/// A balanced tree of merges, of which only the finished branches are there: with their heights, the highest first.
-struct Tree<T>(Vec<(u32, T)>);
-
-impl<T> Tree<T> {
-    fn push(&mut self, leaf: T, merge: impl Fn(T, T) -> T) {
-        let (mut height, mut right) = (0, leaf);
-        while let Some((_, left)) = self.0.pop_if(|(h, _)| *h == height) {
-            right = merge(left, right);
-            height += 1;
-        }
-        self.0.push((height, right));
-    }
-
-    fn into_root(mut self, merge: impl Fn(T, T) -> T) -> Option<T> {
-        let mut root = self.0.pop()?.1;
-        while let Some((_, left)) = self.0.pop() {
-            root = merge(left, root);
-        }
-        Some(root)
     }
 }
 
@@ -350,7 +335,7 @@ fn add_rows<A: Accumulate>(sums: &mut [<A::Sum as Total>::Running], rows: &[A]) 
     let inner = sums.len();
     // Narrow rows are taken several at a time, as one.
     let wide = (TILE / inner).max(1) * inner;
-    for group in rows.chunks(wide * DEPTH) {
+    for group in rows.chunks(wide.saturating_mul(DEPTH)) {
         for from in (0..wide).step_by(TILE) {
             let tile = from..wide.min(from + TILE);
             let mut at_hand = [A::Sum::default(); TILE];

@@ -1,6 +1,6 @@
-//! How much memory there is for a large array to pass through.
+//! How much memory there is for a large array to pass through, and whether the system tells what of a file is in it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The memory that this process could still take, in bytes, as the system estimates it: of the machine, and of what the
@@ -9,6 +9,24 @@ pub(crate) fn available_memory() -> Option<u64> {
     let of_machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(of_meminfo);
     let of_groups = fs::read_to_string("/proc/self/cgroup").ok().map(|groups| of_groups(&groups)).unwrap_or_default();
     of_machine.into_iter().chain(of_groups).min()
+}
+
+/// Whether the system tells which pages of a file are in its cache. Linux tells those who own it or may write to it, and
+/// says of any other file that all of it is, for what others read is not everybody's to know.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn tells_residency(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::{Access, AtFlags, accessat};
+    let user = rustix::process::geteuid().as_raw();
+    user == 0
+        || file.metadata().is_ok_and(|metadata| metadata.uid() == user)
+        || accessat(file, c"", Access::WRITE_OK, AtFlags::EMPTY_PATH | AtFlags::EACCESS).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn tells_residency(_: &File) -> bool {
+    cfg!(any(target_os = "macos", target_os = "freebsd"))
 }
 
 fn of_meminfo(text: &str) -> Option<u64> {

@@ -52,6 +52,7 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// - [`ErrorKind::Overflow`], [`ErrorKind::Io`] (out of memory) if the result is too large.
     /// - [`ErrorKind::Io`] if the disk fails, [`ErrorKind::Truncated`] if the file was cut (where it is read; what is in
     ///   memory is looked at like any other element, see [`guarded`](Self::guarded)).
+    /// - [`ErrorKind::Poisoned`] after an earlier failure.
     ///
     /// ```
     /// use ndarray::{Axis, array};
@@ -72,6 +73,7 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 
     fn gathered(&self, axis: Axis, indices: &[usize]) -> Result<Array<A, D>> {
+        self.check_poison()?;
         self.check_indices(axis, indices)?;
         let layout = self.layout().with_axis(axis, indices.len())?;
         let mut elements = Vec::new();
@@ -121,7 +123,7 @@ impl<'a> Gather<'a> {
         let slab = self.indices.len() * self.run;
         let slabs = (PIECES / self.indices.len()).max(1);
         let absent = self.looks_absent::<A>(from.len(), pages);
-        for (n, to) in to.chunks_mut(slab * slabs).enumerate() {
+        for (n, to) in to.chunks_mut(slab.saturating_mul(slabs)).enumerate() {
             let mut pieces = self.pieces(n * slabs, to);
             pieces.sort_unstable_by_key(|(start, _)| *start);
             if absent && pages.read_at_shows_memory() {
@@ -143,17 +145,17 @@ impl<'a> Gather<'a> {
         pieces.collect()
     }
 
-    /// Whether any of a few of the pieces is not in memory.
+    /// Whether any of a few of the pieces is not in memory, or may not be.
     fn looks_absent<A>(&self, elements: usize, pages: Pages<'_>) -> bool {
         const LOOKS: usize = 16;
         let slabs = elements / (self.len * self.run);
         let pieces = slabs * self.indices.len();
         let mut looks = (0..pieces).step_by(pieces.div_ceil(LOOKS));
-        pages.are_of_file()
-            && looks.any(|piece| {
-                let (slab, index) = (piece / self.indices.len(), self.indices[piece % self.indices.len()]);
-                !pages.is_present((slab * self.len + index) * self.run * size_of::<A>())
-            })
+        let is_absent = |piece: usize| {
+            let (slab, index) = (piece / self.indices.len(), self.indices[piece % self.indices.len()]);
+            !pages.is_present((slab * self.len + index) * self.run * size_of::<A>())
+        };
+        pages.are_of_file() && (looks.any(is_absent) || !pages.tell_presence())
     }
 }
 

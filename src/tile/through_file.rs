@@ -11,7 +11,7 @@ use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
 
 use super::copy::{Convert, copy_tile};
 use crate::array::Pages;
-use crate::error::Error;
+use crate::error::Result;
 use crate::layout::Tiling;
 use crate::mapping::will_need;
 
@@ -33,12 +33,6 @@ pub(super) struct ThroughFile<'a> {
     keep_cached: bool,
 }
 
-pub(super) struct Failure {
-    pub(super) error: Error,
-    /// Something may not reach the disk although a later flush succeeds.
-    pub(super) lost: bool,
-}
-
 impl<'a> ThroughFile<'a> {
     /// For arrays that fit in memory, and of which what is read is in memory mostly.
     pub(super) fn cached(pages: Pages<'a>) -> Self {
@@ -54,7 +48,7 @@ impl<'a> ThroughFile<'a> {
     }
 
     /// Stores `from`, whose C order is the order of the file.
-    pub(super) fn write<A, B, C>(&self, from: ArrayView<'_, B, IxDyn>, convert: &C) -> Result<(), Failure>
+    pub(super) fn write<A, B, C>(&self, from: ArrayView<'_, B, IxDyn>, convert: &C) -> Result<()>
     where
         A: AnyBitPattern + NoUninit + Send + Sync,
         B: Sync,
@@ -101,28 +95,25 @@ impl<'a> ThroughFile<'a> {
     }
 
     /// Writes a tile, and tells between which bytes of the array it lies.
-    fn store<A: NoUninit>(&self, tile: &[A], tiling: &Tiling, at: &[Range<usize>]) -> Result<Range<usize>, Failure> {
+    fn store<A: NoUninit>(&self, tile: &[A], tiling: &Tiling, at: &[Range<usize>]) -> Result<Range<usize>> {
         let size = size_of::<A>();
         let (run, starts) = tiling.runs(at);
         for (elements, &start) in tile.chunks_exact(run).zip(&starts) {
-            let written = self.pages.write_at(bytemuck::cast_slice(elements), start * size);
-            written.map_err(|error| Failure { error, lost: false })?;
+            self.pages.write_at(bytemuck::cast_slice(elements), start * size)?;
         }
         Ok(starts[0] * size..(starts[starts.len() - 1] + run) * size)
     }
 
     /// Has a tile written back, and then lets go of the one before.
-    fn let_go(&self, behind: &mut Option<Range<usize>>, tile: Option<Range<usize>>) -> Result<(), Failure> {
+    fn let_go(&self, behind: &mut Option<Range<usize>>, tile: Option<Range<usize>>) -> Result<()> {
         if self.keep_cached {
             return Ok(());
         }
-        // The system reports a failure to write back once: whoever hears of it has to remember.
-        let lost = |error| Failure { error, lost: true };
         if let Some(bytes) = tile.clone() {
-            self.pages.start_write_back(bytes).map_err(lost)?;
+            self.pages.start_write_back(bytes)?;
         }
         if let Some(bytes) = std::mem::replace(behind, tile) {
-            self.pages.wait_for_write_back(bytes.clone()).map_err(lost)?;
+            self.pages.wait_for_write_back(bytes.clone())?;
             self.pages.uncache(bytes);
         }
         Ok(())
