@@ -24,8 +24,14 @@ impl<'a> Contestant<'a> {
         Self { name: name.to_owned(), run: Box::new(run) }
     }
 
-    /// The same, with something to be done before each round that does not count.
+    /// Something that tells itself how long it took: another process, or one with more to do than what counts.
     #[allow(dead_code)] // Not every bench needs it.
+    pub fn timed(name: &str, mut work: impl FnMut() -> Duration + 'a) -> Self {
+        Self { name: name.to_owned(), run: Box::new(move |n| (0..n).map(|_| work()).sum()) }
+    }
+
+    /// The same, with something to be done before each round that does not count.
+    #[allow(dead_code)] // As above.
     pub fn after(self, mut prepare: impl FnMut() + 'a) -> Self {
         let Self { name, mut run } = self;
         let run = move |n| {
@@ -89,9 +95,16 @@ pub struct NumPy {
 impl NumPy {
     /// `None`, said aloud, where there is no Python with NumPy. `PYTHON` names another one.
     pub fn start() -> Option<Self> {
+        Self::start_with(|_| ())
+    }
+
+    /// The same, with more to be said about the process before there is one.
+    pub fn start_with(prepare: impl FnOnce(&mut Command)) -> Option<Self> {
         let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/side_by_side/numpy_peer.py");
-        let mut child = Command::new(&python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let mut command = Command::new(&python);
+        prepare(command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut child = command.spawn().ok()?;
         let (input, output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
         let mut peer = Self { child, input, output };
         let greeting = peer.line();
