@@ -5,12 +5,13 @@ mod draft;
 mod lock;
 mod memory;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 #[cfg(not(unix))]
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +20,10 @@ pub(crate) use draft::{Draft, Target};
 use lock::Held;
 pub use lock::Lock;
 pub(crate) use memory::{available_memory, tells_residency};
+
+/// A system sets a file's time of change before it stores what a write brings, so that whoever has read a part of that
+/// finds the time changed. No single write takes longer than this, by far.
+const AT_REST_AFTER: Duration = Duration::from_secs(5);
 
 /// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]
@@ -89,11 +94,15 @@ impl Backing {
     }
 
     fn regular_len(file: &File) -> Result<u64> {
+        Ok(Self::regular(file)?.len())
+    }
+
+    fn regular(file: &File) -> Result<Metadata> {
         let metadata = file.metadata().map_err(|e| Error::io("cannot read the file's length", e))?;
         if !metadata.is_file() {
             return Err(not_regular(&metadata));
         }
-        Ok(metadata.len())
+        Ok(metadata)
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -118,12 +127,34 @@ impl Backing {
     /// In bytes, now; [`len`](Self::len) agrees from then on.
     pub(crate) fn refresh_len(&mut self) -> Result<u64> {
         let len = self.current_len()?;
+        self.note_len(len);
+        Ok(len)
+    }
+
+    fn note_len(&mut self, len: u64) {
         if len != self.len {
             // Whoever changed it may have freed what was set aside.
             self.reserved = 0;
             self.len = len;
         }
-        Ok(len)
+    }
+
+    /// Whether nobody has written to the file for a while: then what was read of it before this was asked is of one
+    /// piece. [`len`](Self::len) is that of now, too.
+    pub(crate) fn is_at_rest(&mut self) -> Result<bool> {
+        let metadata = Self::regular(&self.file)?;
+        self.note_len(metadata.len());
+        Ok(metadata.modified().is_ok_and(|at| is_long_ago(at, SystemTime::now())))
+    }
+
+    /// Waits until a write that is going on is over, so that it cannot be read half twice.
+    ///
+    /// For files opened by path: it may move the descriptor, and nothing else uses that one's position.
+    pub(crate) fn wait_for_writer(&self) {
+        // To look for data takes the lock that a write holds (ext4, tmpfs, btrfs); where it takes none (XFS), reading
+        // does. What it finds does not matter.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = rustix::fs::seek(&*self.file, rustix::fs::SeekFrom::Data(0));
     }
 
     /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
@@ -259,6 +290,11 @@ impl Backing {
         self.unsynced.store(false, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// A time to come says that a clock is wrong, and so nothing.
+fn is_long_ago(at: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(at).is_ok_and(|past| past > AT_REST_AFTER)
 }
 
 fn uncache(file: &File, offset: u64, bytes: usize) {
@@ -432,7 +468,7 @@ fn appends(_: &File) -> bool {
     false
 }
 
-fn not_regular(metadata: &std::fs::Metadata) -> Error {
+fn not_regular(metadata: &Metadata) -> Error {
     let what = if metadata.is_dir() { "a directory" } else { "a fifo, device or socket" };
     Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
 }
@@ -446,4 +482,35 @@ fn sync_folder(folder: &Path) -> Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_: &Path) -> Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_just_written_or_is_to_come_is_not_long_ago() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let moment = Duration::from_nanos(1);
+        assert!(is_long_ago(now - AT_REST_AFTER - moment, now));
+        assert!(is_long_ago(SystemTime::UNIX_EPOCH, now));
+        for at in [now - AT_REST_AFTER, now - moment, now, now + moment, now + AT_REST_AFTER * 2] {
+            assert!(!is_long_ago(at, now), "{at:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_at_rest_by_its_time_and_its_length_is_that_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, [0; 10]).unwrap();
+        let mut backing = Backing::open(&path, Rights::Read, Lock::None).unwrap();
+        assert!(!backing.is_at_rest().unwrap());
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(20).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!((backing.is_at_rest().unwrap(), backing.len()), (true, 20));
+        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+        assert!(!backing.is_at_rest().unwrap());
+    }
 }

@@ -651,6 +651,8 @@ fn a_header_that_is_being_rewritten_is_one_that_was_written() -> Result<()> {
     let (_folder, path) = npy(&headers[0], &[]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also if this panics, for the scope waits for the writer.
+        let _writing = Until(&done);
         scope.spawn(|| {
             let file = File::options().write(true).open(&path).unwrap();
             for header in headers.iter().cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
@@ -676,10 +678,18 @@ fn a_header_that_is_being_rewritten_is_one_that_was_written() -> Result<()> {
             agreed += 1;
             Ok(())
         });
-        done.store(true, Ordering::Relaxed);
         assert_ne!(agreed, 0);
         all
     })
+}
+
+/// Says that it is done when it is dropped, however that comes.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cfg(unix)]
