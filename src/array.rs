@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
 
-use crate::access::{Access, Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging, Stored, Writable};
+use crate::access::{Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging, Stored, Writable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::Backing;
 use crate::layout::{Layout, Placement};
@@ -460,7 +460,7 @@ impl<A, D: Dimension, M: Writable, I: NdIndex<D>> IndexMut<I> for MmapArrayBase<
 }
 
 /// Shape, path and mode; never the contents, which may be larger than memory.
-impl<A, D: Dimension, M: Access> fmt::Debug for MmapArrayBase<A, D, M> {
+impl<A, D: Dimension, M> fmt::Debug for MmapArrayBase<A, D, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MmapArray")
             .field("shape", &self.view.shape())
