@@ -62,21 +62,30 @@ impl<D: Dimension> Layout<D> {
         Ok(Self { dim, order, item, bytes })
     }
 
+    /// What can be known of [`inferred`](Self::inferred) rows before there is a file: the bytes of one.
+    ///
+    /// # Errors
+    /// `InvalidInput` for rows without elements, `Overflow`.
+    pub(crate) fn inferable(dim: &D, item: Item, offset: u64) -> Result<usize> {
+        check_offset(offset)?;
+        let row = &axes(dim)[1..];
+        match bytes_of(row, item)? {
+            0 => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the number of rows cannot be inferred: a row of shape {row:?} has no elements"),
+            )),
+            bytes => Ok(bytes),
+        }
+    }
+
     /// As many rows of shape `dim[1..]` as the file holds from `offset` on; `dim[0]` is filled in.
     ///
     /// # Errors
     /// `TooShort` for an offset past the end, `LengthNotMultiple` for a broken last row, `InvalidInput` for rows
     /// without elements, `Overflow`.
     pub(crate) fn inferred(mut dim: D, item: Item, offset: u64, file_len: u64) -> Result<Self> {
-        check_offset(offset)?;
+        let row_bytes = Self::inferable(&dim, item, offset)?;
         let row = &axes(&dim)[1..];
-        let row_bytes = bytes_of(row, item)?;
-        if row_bytes == 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("the number of rows cannot be inferred: a row of shape {row:?} has no elements"),
-            ));
-        }
         let rest = file_len.checked_sub(offset).ok_or_else(|| past_the_end(file_len, offset))?;
         if rest % row_bytes as u64 != 0 {
             let unit = if row.is_empty() { item.name().to_owned() } else { format!("row {row:?} of {}", item.name()) };
@@ -452,6 +461,24 @@ mod tests {
             if let Ok(layout) = inferred {
                 prop_assert_eq!(layout.rows() as u128, rest.unwrap_or_default() / row_bytes);
                 prop_assert_eq!(&layout.axes()[1..], &row[..]);
+            }
+        }
+
+        /// Whatever its length, that is: no length is too long to be asked of before it is known.
+        #[test]
+        fn what_no_file_holds_rows_of_is_known_before_there_is_one(
+            row in shapes(), item in items(), offset in numbers(), file_len in numbers(),
+        ) {
+            let mut axes = vec![0];
+            axes.extend(&row);
+            let known = Layout::inferable(&IxDyn(&axes), item, offset);
+            let in_file = |len| Layout::inferred(IxDyn(&axes), item, offset, len).map(|l| l.rows()).map_err(|e| e.kind());
+            match known {
+                Ok(bytes) => {
+                    prop_assert_eq!(bytes as u128, wide_bytes(&row, item));
+                    prop_assert_eq!(in_file(offset), Ok(0));
+                }
+                Err(e) => prop_assert_eq!(in_file(file_len), Err(e.kind())),
             }
         }
 

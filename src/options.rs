@@ -277,13 +277,13 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
     }
 
     fn check_for(&self, placement: Placement) -> Result<()> {
-        match self.exact_layout() {
-            Some(layout) => layout?.span(self.offset, placement).map(drop),
-            // The longest file there can be: everything but its length is checked.
-            None => match self.layout(i64::MAX as u64) {
-                Err(e) if e.kind() == ErrorKind::LengthNotMultiple => Ok(()),
-                checked => checked.map(drop),
-            },
+        match &self.wanted {
+            Wanted::Exactly(dim, order) => {
+                Layout::new(dim.clone(), *order, Item::of::<A>())?.span(self.offset, placement).map(drop)
+            }
+            // How many rows there are is for the file to say; here, what one of them is.
+            Wanted::Rows(dim) => Layout::inferable(dim, Item::of::<A>(), self.offset).map(drop),
+            Wanted::WholeFile => Layout::inferable(&Self::one_axis()?, Item::of::<A>(), self.offset).map(drop),
         }
     }
 
@@ -325,13 +325,18 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
         match &self.wanted {
             Wanted::Exactly(dim, order) => Layout::new(dim.clone(), *order, item),
             Wanted::Rows(dim) => Layout::inferred(dim.clone(), item, self.offset, file_len),
-            Wanted::WholeFile => match D::NDIM {
-                None | Some(1) => Layout::inferred(D::zeros(1), item, self.offset, file_len),
-                Some(ndim) => Err(Error::new(
-                    ErrorKind::ShapeMismatch,
-                    format!("without a shape the array has 1 dimension, but {ndim} were asked for: give a `.shape()`"),
-                )),
-            },
+            Wanted::WholeFile => Layout::inferred(Self::one_axis()?, item, self.offset, file_len),
+        }
+    }
+
+    /// As long as the file.
+    fn one_axis() -> Result<D> {
+        match D::NDIM {
+            None | Some(1) => Ok(D::zeros(1)),
+            Some(ndim) => Err(Error::new(
+                ErrorKind::ShapeMismatch,
+                format!("without a shape the array has 1 dimension, but {ndim} were asked for: give a `.shape()`"),
+            )),
         }
     }
 }
