@@ -206,12 +206,17 @@ impl Backing {
 
     fn set_known_len(&mut self, len: u64) {
         self.len = len;
-        self.unsynced.store(true, Ordering::Relaxed);
+        self.note_unsynced();
     }
 
     /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
         !self.appends && cfg!(any(target_os = "linux", target_os = "android"))
+    }
+
+    /// For what was written where a flush of the pages does not reach.
+    pub(crate) fn note_unsynced(&self) {
+        self.unsynced.store(true, Ordering::Relaxed);
     }
 
     /// Writes within the file, by a system call. On Linux a mapping of the file shows the same bytes at once.

@@ -148,6 +148,8 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let new = header.changes_to(in_file);
         let offset = header.offset() + new.start as u64;
         let backing = self.backing()?;
+        // The length need not change with it, nor need the header lie in a page of the array.
+        backing.note_unsynced();
         backing.write_at(&header.bytes()[new], offset)
     }
 

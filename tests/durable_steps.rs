@@ -106,6 +106,21 @@ fn a_flush_after_growing_brings_the_new_length_to_the_disk() {
     assert_eq!(steps[..2], [pages(&a), fsync_of(&path)]);
 }
 
+/// Rows without elements: the header is all that changes.
+#[test]
+fn a_flush_after_a_change_of_the_header_alone_brings_it_to_the_disk() {
+    let _turn = TURN.lock();
+    let (_dir, path) = folder();
+    // SAFETY: only this test knows the file.
+    let mut a = unsafe { MmapArrayMut::<u8>::create_npy(&path, (2, 0)).unwrap() };
+    a.flush().unwrap();
+    assert_eq!(record(|| a.flush().unwrap()), []);
+    a.resize(3).unwrap();
+    assert_eq!(record(|| a.flush().unwrap())[..1], [fsync_of(&path)]);
+    a.append(&Array2::zeros((4, 0))).unwrap();
+    assert_eq!(record(|| a.flush().unwrap())[..1], [fsync_of(&path)]);
+}
+
 #[test]
 fn flushing_rows_touches_their_pages_only() {
     let _turn = TURN.lock();
