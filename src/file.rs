@@ -2,6 +2,7 @@
 //! elsewhere and put at their path as the last step.
 
 mod draft;
+mod growing;
 mod lock;
 mod memory;
 
@@ -42,6 +43,8 @@ pub(crate) struct Backing {
     reserved: u64,
     /// Writing at a position is not to be had: the handle appends, whatever the position.
     appends: bool,
+    /// Nobody else can reach the file, nor find it after a kill.
+    nameless: bool,
 }
 
 impl Backing {
@@ -85,6 +88,7 @@ impl Backing {
             preallocate: true,
             reserved: 0,
             appends: false,
+            nameless: false,
         }
     }
 
@@ -185,6 +189,25 @@ impl Backing {
             }
             Err(_) => {}
         }
+    }
+
+    /// Marks the file until the array is closed or dropped. After a kill, [`was_left_growing`](Self::was_left_growing)
+    /// tells the next who opens it.
+    pub(crate) fn mark_growing(&mut self) {
+        if !self.nameless {
+            self.file.mark_growing();
+        }
+    }
+
+    /// Whether somebody was adding rows to the file, and came neither to an end nor to an error. What has come to the
+    /// file since this array marked it is no such row.
+    pub(crate) fn was_left_growing(&self) -> bool {
+        !self.nameless && self.file.was_left_growing()
+    }
+
+    /// Leaves the mark, for there are rows that the array does not count.
+    pub(crate) fn leave_growing(&mut self) {
+        self.file.leave_growing();
     }
 
     /// Frees the disk space set aside beyond the end of the file.

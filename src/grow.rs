@@ -23,13 +23,22 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis.
     /// - [`ErrorKind::Io`]: storage full ...
-    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file. (Whole rows
-    ///   behind the array of a `.npy` file are what an append that was killed left behind. They are cut off.)
+    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file: see below.
     /// - [`ErrorKind::Truncated`], [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
     /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
     ///   tell the new shape: copy the array to a new file, as by [`create_npy`](Self::create_npy).
     ///
     /// The array and its file are then as they were.
+    ///
+    /// # What follows the array in the file
+    /// ... is not touched, and stops the array from growing or shrinking; the message says where it starts, so that who
+    /// knows that it can go may cut the file there.
+    ///
+    /// But for rows which an append to a `.npy` file had stored when it was killed, before the header told of them: the
+    /// next to grow or shrink that array cuts them off. They are known by a mark on the file, the attribute
+    /// `user.ndarray-mmap.growing`: set by the first append or resize, taken back by [`close`](Self::close) and when the
+    /// array is dropped, and so found after a kill only. Where a file cannot have one (some network file systems, tmpfs
+    /// before Linux 6.6, systems other than Linux and macOS), they too are refused.
     ///
     /// # Live readers
     /// The header of a `.npy` file is written last, when the rows are there: whoever opens it at any moment finds the
@@ -184,12 +193,15 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         });
         if undone.is_err() {
             self.poison();
+            if let Ok(backing) = self.backing() {
+                backing.leave_growing();
+            }
         }
         failure
     }
 
     /// Where the array ends, in bytes from the start of the file: which has to end there too, unless it goes on with
-    /// what an append left behind.
+    /// what an append left behind. What comes to lie behind the array from now on is known to be ours.
     fn check_end(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
@@ -212,14 +224,23 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
                 ),
             ));
         }
+        if self.is_of_npy_file() {
+            self.backing()?.mark_growing();
+        }
         Ok(end)
     }
 
-    /// Whether the bytes behind the array can be rows that an append had stored when it was killed, and no header told
-    /// of: whole rows, in a file that is nothing but a `.npy` file. Only then nobody misses them.
+    /// Whether the file is nothing but a `.npy` file of this array.
+    fn is_of_npy_file(&mut self) -> bool {
+        self.header().as_ref().is_some_and(|header| header.offset() == 0)
+    }
+
+    /// Whether the bytes behind the array are rows that an append had stored when it was killed, and no header told of.
+    /// Only then nobody misses them.
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
         let row = self.layout().with_rows(1)?.bytes() as u64;
-        if self.header().as_ref().is_none_or(|header| header.offset() > 0) || !(len - end).is_multiple_of(row) {
+        let whole_rows = row > 0 && (len - end).is_multiple_of(row);
+        if !whole_rows || !self.is_of_npy_file() || !self.backing()?.was_left_growing() {
             return Ok(false);
         }
         // `np.save` to an open file puts one array behind another.

@@ -241,6 +241,21 @@ fn a_header_without_room_names_the_way_out_and_nothing_changes() {
     assert_eq!(*MmapArray::<u8, Ix1>::load_npy(&path).unwrap(), Array1::from_vec(b"1234567xyz".to_vec()));
 }
 
+fn add(path: &Path, bytes: &[u8]) {
+    File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// What a process leaves that is killed in an append of rows, before it comes to the header: an array that was never
+/// dropped, and the rows.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn killed_in_an_append(path: &Path, rows: &[u8]) {
+    let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(path).unwrap();
+    a.append(&Array2::zeros((0, 3))).unwrap();
+    std::mem::forget(a);
+    add(path, rows);
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 #[test]
 fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     let folder = folder();
@@ -249,20 +264,76 @@ fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     a.append(&numbers(0, 10, 3)).unwrap();
     a.close().unwrap();
     let whole = fs::read(&path).unwrap();
-    // An append of two rows was killed before it came to the header.
-    File::options().append(true).open(&path).unwrap().write_all(&[7; 24]).unwrap();
 
-    let mut a = open::<i32, Ix2>(&path);
-    assert_eq!(*a, numbers(0, 10, 3));
+    killed_in_an_append(&path, &[7; 24]);
+    let left = fs::read(&path).unwrap();
     assert_eq!(*MmapArray::<i32, Ix2>::options().lock(Lock::None).load_npy(&path).unwrap(), numbers(0, 10, 3));
+    // Opening, reading and closing take nothing away, and do not forget.
+    let again = || MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+    assert_eq!(*again(), numbers(0, 10, 3));
+    again().close().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), left);
+
+    let mut a = again();
     a.resize(12).unwrap();
     let rows = Slice::from(10..);
     assert_eq!(a.slice_axis(Axis(0), rows), Array2::<i32>::zeros((2, 3)));
     a.resize(10).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
-    File::options().append(true).open(&path).unwrap().write_all(&[7; 36]).unwrap();
+    drop(a);
+    killed_in_an_append(&path, &[7; 36]);
+    let mut a = again();
     a.append(&numbers(30, 1, 3)).unwrap();
     holds(&path, &numbers(0, 11, 3), false);
+    drop(a);
+
+    // What is no whole row, or another array, no append has left.
+    for behind in [&[7; 13][..], &saved(&numbers(0, 1, 12), false)] {
+        killed_in_an_append(&path, behind);
+        let before = contents(folder.path());
+        refused(again().append(&numbers(33, 1, 3)), ErrorKind::InvalidInput);
+        assert_eq!(contents(folder.path()), before);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(saved(&numbers(0, 11, 3), false).len() as u64)
+            .unwrap();
+    }
+}
+
+/// Rows of one byte: anything is a whole number of them.
+#[test]
+fn whole_rows_that_no_append_left_behind_are_never_cut() {
+    let folder = folder();
+    let path = folder.path().join("signed.npy");
+    let stays = |a: &mut MmapArrayMut<u8, Ix1>| {
+        let before = contents(folder.path());
+        let e = refused(a.append(&array![1]), ErrorKind::InvalidInput);
+        let (end, len) = (before[&path].len() - 9, before[&path].len());
+        assert!(e.to_string().contains(&format!("ends at byte {end}, but the file at {len}")), "{e}");
+        refused(a.resize(100), ErrorKind::InvalidInput);
+        refused(a.resize(1), ErrorKind::InvalidInput);
+        assert_eq!(contents(folder.path()), before);
+    };
+    // In a file that grew, was closed, and was signed by somebody else; or dropped; or never grew.
+    for end in [|a: MmapArrayMut<u8, Ix1>| a.close().unwrap(), drop] {
+        for rows in [0, 5] {
+            let mut a = create::<u8, _>(&path, 7);
+            a.append(&Array1::ones(rows)).unwrap();
+            end(a);
+            add(&path, b"signature");
+            stays(&mut open(&path));
+        }
+    }
+    drop(create::<u8, _>(&path, 7));
+    add(&path, b"signature");
+    stays(&mut open(&path));
+    // While it is open, too.
+    let mut a = create::<u8, _>(&path, 7);
+    a.append(&Array1::ones(5)).unwrap();
+    add(&path, b"signature");
+    stays(&mut a);
 }
 
 #[test]

@@ -292,7 +292,7 @@ impl Draft {
 
     /// For an array without a name of its own yet; `path` is the one it may get.
     pub(crate) fn keep_unnamed(self, path: Option<PathBuf>) -> Backing {
-        Backing { path, ..Backing::of(self.file, self.len) }
+        Backing { path, nameless: true, ..Backing::of(self.file, self.len) }
     }
 
     fn into_backing(self, target: Option<Target>) -> Backing {

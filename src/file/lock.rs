@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::ops::Deref;
 
+use super::growing;
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -71,18 +72,38 @@ impl Lock {
     }
 }
 
-/// An open file that gives its lock back when it is dropped. Closing it would not do: the lock belongs to all copies of
-/// the descriptor, and a child process that another thread is just starting has one for a moment.
+/// An open file that gives its lock back when it is dropped, and before that takes back its mark. Closing it would not
+/// do: the lock belongs to all copies of the descriptor, and a child process that another thread is just starting has
+/// one for a moment.
 #[derive(Debug)]
 pub(super) struct Held {
     file: File,
     locked: bool,
+    /// Whether this value marked the file.
+    growing: bool,
 }
 
 impl Held {
     /// `locked`: the lock is this file's own, not that of a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
-        Self { file, locked }
+        Self { file, locked, growing: false }
+    }
+
+    /// See [`growing`].
+    pub(super) fn mark_growing(&mut self) {
+        if !self.growing {
+            growing::mark(&self.file);
+            self.growing = true;
+        }
+    }
+
+    pub(super) fn was_left_growing(&self) -> bool {
+        !self.growing && growing::is_marked(&self.file)
+    }
+
+    /// The mark stays when the file is closed.
+    pub(super) fn leave_growing(&mut self) {
+        self.growing = false;
     }
 }
 
@@ -96,6 +117,9 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.growing {
+            growing::unmark(&self.file);
+        }
         if self.locked {
             // There is nobody to tell; the file is closed next.
             let _ = self.file.unlock();
