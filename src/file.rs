@@ -185,7 +185,7 @@ impl Backing {
             Ok(()) => self.reserved = wanted,
             Err(e) if e.kind() == io::ErrorKind::StorageFull => {
                 // ext4 keeps what it found. If it cannot be given back, it is there for the rows to come.
-                let _ = self.file.set_len(self.len);
+                let _ = cut_at_most(&self.file, self.len, self.len);
             }
             Err(_) => {}
         }
@@ -212,19 +212,23 @@ impl Backing {
 
     /// Frees the disk space set aside beyond the end of the file.
     pub(crate) fn give_back_reserve(&self) -> Result<()> {
-        // Rows that somebody else has added since lie in that space.
-        if self.reserved <= self.len || self.current_len()? != self.len {
+        if self.reserved <= self.len {
             return Ok(());
         }
-        self.file.set_len(self.len).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
+        // Rows that somebody else has added since lie in that space.
+        let cut = cut_at_most(&self.file, self.len, self.len);
+        cut.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
     }
 
-    /// Cuts the file.
-    pub(crate) fn cut(&mut self, len: u64) -> Result<()> {
-        self.file.set_len(len).map_err(|e| Error::io("cannot cut the file", e))?;
-        self.reserved = 0;
-        self.set_known_len(len);
-        Ok(())
+    /// Cuts the file to `len` bytes, unless it has more than `most`: then somebody else has added to it, nothing is done,
+    /// and the answer is `false`.
+    pub(crate) fn cut(&mut self, len: u64, most: u64) -> Result<bool> {
+        let cut = cut_at_most(&self.file, len, most).map_err(|e| Error::io("cannot cut the file", e))?;
+        if cut {
+            self.reserved = 0;
+            self.set_known_len(len);
+        }
+        Ok(cut)
     }
 
     fn set_known_len(&mut self, len: u64) {
@@ -376,12 +380,24 @@ fn extend(file: &File, old: u64, new: u64, preallocate: bool) -> Result<()> {
     }
     check_size_limit(new)?;
     let grown = if preallocate { allocate(file, old, new - old) } else { Ok(false) };
-    let grown = grown.and_then(|done| if done { Ok(()) } else { file.set_len(new) });
+    let grown = grown.and_then(|done| if done { Ok(()) } else { cut_at_most(file, new, new).map(drop) });
     grown.map_err(|e| {
         // ext4 keeps part of the growth after running out of space. If even this fails, the first error is the one to tell.
-        let _ = file.set_len(old);
+        let _ = cut_at_most(file, old, new);
         Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e)
     })
+}
+
+/// Sets the length of a file, unless it has more than `most` bytes: what somebody else has added to it stays. Whether it
+/// did.
+///
+/// Between the look and the deed there is a moment left, in which only a lock keeps others out.
+fn cut_at_most(file: &File, len: u64, most: u64) -> io::Result<bool> {
+    if file.metadata()?.len() > most {
+        return Ok(false);
+    }
+    file.set_len(len)?;
+    Ok(true)
 }
 
 /// `Ok(false)` where the file system cannot; then the file stays sparse.
@@ -524,6 +540,26 @@ mod tests {
         assert!(is_long_ago(SystemTime::UNIX_EPOCH, now));
         for at in [now - AT_REST_AFTER, now - moment, now, now + moment, now + AT_REST_AFTER * 2] {
             assert!(!is_long_ago(at, now), "{at:?}");
+        }
+    }
+
+    /// As where no lock keeps others out, and they come between our looks at the length.
+    #[test]
+    fn what_others_have_added_since_is_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for preallocate in [false, true] {
+            std::fs::write(&path, [0; 10]).unwrap();
+            let mut backing = Backing::open(&path, Rights::ReadWrite, Lock::None).unwrap();
+            backing.preallocate(preallocate);
+            backing.reserve(20);
+            std::fs::write(&path, [1; 100]).unwrap();
+            backing.grow(50).unwrap();
+            assert!(!backing.cut(20, 50).unwrap());
+            backing.give_back_reserve().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
+            assert!(backing.cut(20, 100).unwrap());
+            assert_eq!(backing.current_len().unwrap(), 20);
         }
     }
 

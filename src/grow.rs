@@ -113,7 +113,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             self.grow_to(&new)?;
             self.store_rows(rows, block)
         };
-        stored.and_then(|()| self.tell(header)).map_err(|e| self.undo(old, e))
+        stored.and_then(|()| self.tell(header)).map_err(|e| self.undo(old, end, e))
     }
 
     /// Adds rows to the file by writing them, which for so few is one step: the length never is without them, whoever
@@ -127,15 +127,26 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let old = self.layout().clone();
         let new = old.with_rows(n)?;
         let header = self.header_of(&new)?;
-        self.check_end()?;
+        let old_end = self.check_end()?;
+        let end = new.span(self.offset(), Placement::InPlace)?.end();
         if n >= old.rows() {
             self.grow_to(&new)?;
-            return self.tell(header).map_err(|e| self.undo(old, e));
+            return self.tell(header).map_err(|e| self.undo(old, end, e));
         }
-        let end = new.span(self.offset(), Placement::InPlace)?.end();
         // The header goes before what it tells of, and the memory before what it shows.
-        let cut = self.tell(header).and_then(|()| self.relayout(new)).and_then(|()| self.backing()?.cut(end));
-        cut.map_err(|e| self.undo(old, e))
+        let cut = self.tell(header).and_then(|()| self.relayout(new)).and_then(|()| self.cut_rows(end, old_end));
+        cut.map_err(|e| self.undo(old, old_end, e))
+    }
+
+    fn cut_rows(&mut self, end: u64, old_end: u64) -> Result<()> {
+        if self.backing()?.cut(end, old_end)? {
+            return Ok(());
+        }
+        let len = self.backing()?.current_len()?;
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the array ended at byte {old_end}, but now the file at {len}: somebody else has just added to it"),
+        ))
     }
 
     /// What a `.npy` header will have to say, before anything is done that it might have no room for.
@@ -171,12 +182,13 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         backing.grow(end)?;
         self.relayout(new.clone()).inspect_err(|_| {
             // Best effort: the first error is the one to tell, and a longer file does no harm to the array.
-            let _ = self.backing().and_then(|backing| backing.cut(old_end));
+            let _ = self.backing().and_then(|backing| backing.cut(old_end, end));
         })
     }
 
-    /// Back to an earlier layout after a failure. If even this fails, nothing more is known.
-    fn undo(&mut self, old: Layout<D>, failure: Error) -> Error {
+    /// Back to an earlier layout after a failure, of a file that had at most `most` bytes meanwhile. If even this fails,
+    /// nothing more is known.
+    fn undo(&mut self, old: Layout<D>, most: u64, failure: Error) -> Error {
         let undone = old.span(self.offset(), Placement::InPlace).and_then(|span| {
             if self.layout().axes() != old.axes() {
                 self.backing()?.grow(span.end())?;
@@ -189,7 +201,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
                 self.rewrite(&header, &in_file)?;
                 *self.header() = Some(header);
             }
-            self.backing()?.cut(span.end())
+            self.backing()?.cut(span.end(), most)
         });
         if undone.is_err() {
             self.poison();
@@ -214,7 +226,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             ));
         }
         if len > end && self.is_left_behind(end, len)? {
-            self.backing()?.cut(end)?;
+            self.backing()?.cut(end, len)?;
         } else if len > end {
             return Err(Error::new(
                 ErrorKind::InvalidInput,

@@ -240,7 +240,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
             Ok(mapping) => self.finish(placed, mapping, backing, M::RIGHTS.into()),
             Err(e) => {
                 if backing.len() > old_len {
-                    backing.cut(old_len)?;
+                    backing.cut(old_len, backing.len())?;
                 }
                 Err(e)
             }

@@ -37,6 +37,10 @@ pub enum Lock {
     Required,
     /// Take no lock: for processes that write disjoint parts of one file, or readers beside a live writer that keep
     /// the promise of the door by other means.
+    ///
+    /// Those who write then agree on who makes the file longer or shorter. Growing and shrinking look at its length
+    /// right before they set it, and leave what somebody else has added; but in the moment between the two nothing but a
+    /// lock keeps others out.
     None,
 }
 
