@@ -278,8 +278,13 @@ impl Backing {
     /// # Errors
     /// `TooShort` if the file ends first, however long it was when opened.
     pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        if self.read_at(bytes, offset)? < bytes.len() {
-            return Err(Error::new(ErrorKind::TooShort, "the file became shorter while it was being read"));
+        let got = self.read_at(bytes, offset)?;
+        if got < bytes.len() {
+            let (end, needed) = (offset + got as u64, offset + bytes.len() as u64);
+            return Err(Error::new(
+                ErrorKind::TooShort,
+                format!("file was cut to {end} bytes while the {needed} bytes up to the array's end were being read"),
+            ));
         }
         Ok(())
     }
@@ -561,6 +566,17 @@ mod tests {
             assert!(backing.cut(20, 100).unwrap());
             assert_eq!(backing.current_len().unwrap(), 20);
         }
+    }
+
+    #[test]
+    fn a_file_that_ends_while_it_is_read_is_told_with_both_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, [0; 30]).unwrap();
+        let backing = Backing::open(&path, Rights::Read, Lock::None).unwrap();
+        let e = backing.read_into(&mut [0; 20], 16).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::TooShort);
+        assert_eq!(e.to_string(), "file was cut to 30 bytes while the 36 bytes up to the array's end were being read");
     }
 
     #[test]
