@@ -380,6 +380,10 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been cut since it was
     /// opened. From then on it is unknown what reached the disk, and every later flush is [`ErrorKind::Poisoned`].
+    ///
+    /// The name of a new file is brought to the disk by syncing its folder, which has to be opened for that. Where that
+    /// is refused (a folder that may be written but not read), Linux syncs the whole file system instead; elsewhere it is
+    /// [`ErrorKind::Io`] before anything is done, and no poison.
     pub fn flush(&self) -> Result<()> {
         self.flush_bytes(0..self.mapping.len())
     }
@@ -407,9 +411,10 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     fn flush_bytes(&self, bytes: Range<usize>) -> Result<()> {
         self.check_poison()?;
         let Some(backing) = &self.backing else { return Ok(()) };
+        let folder = backing.open_folder().map_err(|e| self.named(e))?;
         // Pages past the end of a file, and those put in the place of others, are flushed to nowhere, and the system
         // calls it success.
-        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata());
+        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata_by(folder));
         self.pages().poisoning(flushed).and_then(|()| self.pages().check_file()).map_err(|e| self.named(e))
     }
 }

@@ -316,13 +316,34 @@ impl Backing {
     /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array
     /// made it. Does nothing when there is nothing new.
     pub(crate) fn sync_metadata(&self) -> Result<()> {
+        self.sync_metadata_by(self.open_folder()?)
+    }
+
+    /// What [`sync_metadata_by`](Self::sync_metadata_by) needs: to be asked for first, so that a refusal comes before
+    /// anything was tried, and says nothing about the array.
+    pub(crate) fn open_folder(&self) -> Result<Option<File>> {
+        match &self.folder {
+            Some(folder) if cfg!(unix) && self.unsynced.load(Ordering::Relaxed) => match File::open(folder) {
+                Ok(folder) => Ok(Some(folder)),
+                // One may make files in a folder that one may not read.
+                Err(_) if cfg!(any(target_os = "linux", target_os = "android")) => Ok(None),
+                Err(e) => Err(Error::io("cannot open the file's folder, to sync it", e)),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) fn sync_metadata_by(&self, folder: Option<File>) -> Result<()> {
         // Apple's `msync` leaves the bytes in the disk's own cache, which only a sync of the file empties.
         if !self.unsynced.load(Ordering::Relaxed) && !cfg!(target_vendor = "apple") {
             return Ok(());
         }
         self.file.sync_all().map_err(|e| Error::io("cannot sync the file", e))?;
-        if let Some(folder) = &self.folder {
-            sync_folder(folder)?;
+        // Without it, a power cut can lose the name of a file whose contents are safe.
+        if let Some(folder) = folder {
+            folder.sync_all().map_err(|e| Error::io("cannot sync the folder", e))?;
+        } else if self.folder.is_some() {
+            sync_file_system(&self.file).map_err(|e| Error::io("cannot sync the file system", e))?;
         }
         self.unsynced.store(false, Ordering::Relaxed);
         Ok(())
@@ -522,14 +543,15 @@ fn not_regular(metadata: &Metadata) -> Error {
     Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
 }
 
-/// Without it, a power cut can lose the name of a file whose contents are safe.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("cannot sync the folder", e))
+/// For a folder that cannot be synced by itself. It takes as long as all that others have written does.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_file_system(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
 }
 
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> Result<()> {
+/// Elsewhere the folder was opened, or has no need of it (Windows).
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn sync_file_system(_: &File) -> io::Result<()> {
     Ok(())
 }
 

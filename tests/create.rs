@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::{Creates, Doors, file, names, photo, refused, refused_io};
 use ndarray::prelude::*;
-use ndarray_mmap::{Error, ErrorKind, Lock, MmapArray, MmapArrayCow, MmapArrayMut, Mode, Result};
+use ndarray_mmap::{Error, ErrorKind, Lock, MmapArray, MmapArrayCow, MmapArrayMut, Mode, Result, Staged};
 use rustix::fs::{CWD, FileType, mknodat};
 
 fn bytes(len: usize) -> ndarray_mmap::MmapArrayOptions<u8, Ix1, ndarray_mmap::ReadWrite> {
@@ -369,6 +369,28 @@ mod linux {
         // Whose file it was does not matter where the folder may be written.
         as_nobody(|| bytes(3).created(&path).map(drop)).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [0; 3]);
+    }
+
+    /// A letter box: the folder cannot be opened to be synced.
+    #[test]
+    fn in_a_folder_that_may_be_written_but_not_read_a_new_file_is_flushed_and_published() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o333)).unwrap();
+        let path = folder.path().join("new");
+        as_nobody(|| -> Result<()> {
+            assert!(File::open(folder.path()).is_err());
+            let mut a = bytes(3).created(&path)?;
+            a.fill(7);
+            a.flush()?;
+            a.append(&array![7])?;
+            a.flush()?;
+            a.close()?;
+            let mut staged = Staged::<u8>::stage(&path, 5)?;
+            staged.fill(7);
+            staged.publish()
+        })?;
+        assert_eq!(fs::read(&path).unwrap(), [7; 5]);
+        Ok(())
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! `sync` in that very moment.)
 #![cfg(target_os = "linux")]
 
+mod common;
 mod mount;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
+use common::kernel::{no_files, refusing};
 use mount::Mount;
 use ndarray::prelude::*;
 use ndarray_mmap::{MmapArrayMut, Staged};
@@ -54,6 +56,20 @@ fn what_was_flushed_survives_a_power_cut_and_what_was_not_is_lost() {
     unflushed.flush_async().unwrap();
     unflushed.close().unwrap();
     flushed.close().unwrap();
+    cut_power(&disk);
+    assert_eq!(disk.names(), ["flushed.bin"]);
+    holds(&disk, "flushed.bin", &[1; LEN]);
+}
+
+/// The file system is synced instead.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn a_name_survives_a_power_cut_where_its_folder_cannot_be_opened() {
+    let disk = disk();
+    let mut a = create(&disk, "flushed.bin");
+    a.fill(1);
+    refusing(&no_files(libc::EACCES), || a.flush()).unwrap();
+    drop(a);
     cut_power(&disk);
     assert_eq!(disk.names(), ["flushed.bin"]);
     holds(&disk, "flushed.bin", &[1; LEN]);
