@@ -242,3 +242,29 @@ fn a_limit_on_file_sizes_is_an_error_and_no_signal() {
     assert_eq!(just_fits.created(&path).unwrap()[8], 0);
     MmapArrayMut::<u8>::scratch(limit).unwrap();
 }
+
+/// The system refuses memory.
+#[cfg(target_os = "linux")]
+mod refusals {
+    use super::*;
+    use common::{after, in_child, passes};
+    use ndarray_mmap::npy::Header;
+
+    /// Of a file that is as long, so that the claim alone is no reason to refuse it.
+    #[test]
+    fn a_header_too_long_for_memory_is_an_error_and_no_abort() {
+        if !in_child() {
+            let test = "refusals::a_header_too_long_for_memory_is_an_error_and_no_abort";
+            return passes(after("ulimit -v 2000000", test));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long.npy");
+        fs::write(&path, [b"\x93NUMPY\x02\x00\xff\xff\xff\xff", &[b' '; 200][..]].concat()).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(5 << 30).unwrap();
+        refused_io(Header::read_with(&path, usize::MAX), io::ErrorKind::OutOfMemory);
+        let options = MmapArray::<f64>::options().max_header_size(usize::MAX);
+        refused_io(options.clone().opened_npy(&path), io::ErrorKind::OutOfMemory);
+        refused_io(options.load_npy(&path), io::ErrorKind::OutOfMemory);
+        refused(Header::read(&path), ErrorKind::InvalidHeader);
+    }
+}

@@ -393,6 +393,14 @@ fn a_long_header_is_read_where_it_is_allowed() -> Result<()> {
             let e = every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
             assert_eq!(e, "at byte 8: expected a header text of at most 10000 bytes, found 10001");
             refused(Header::read(&path), ErrorKind::InvalidHeader);
+            let whole = fs::read(&path).unwrap();
+            refused(Header::from_bytes(&whole), ErrorKind::InvalidHeader);
+            for max in [10_001, usize::MAX] {
+                let header = Header::read_with(&path, max)?;
+                assert_eq!((header.version(), header.shape()), ((version, 0), &[3, 4][..]));
+                assert_eq!(Header::from_bytes_with(&whole, max)?, header);
+            }
+            refused(Header::read_with(&path, 10_000), ErrorKind::InvalidHeader);
             let options = MmapArray::<f64, Ix2>::options;
             assert_eq!(*options().max_header_size(10_001).load_npy(&path)?, grid());
             assert_eq!(*options().max_header_size(usize::MAX).load_npy(&path)?, grid());

@@ -52,10 +52,18 @@ impl Header {
     /// Reads the header that `bytes` begin with, such as those of a whole `.npy` file in memory.
     ///
     /// # Errors
-    /// `InvalidHeader` if there is none, if it is malformed, or if it is longer than 10,000 bytes; `Overflow` if an
-    /// axis is longer than `isize::MAX`.
+    /// `InvalidHeader` if there is none, if it is malformed, or if it is longer than 10,000 bytes (for which there is
+    /// [`from_bytes_with`](Self::from_bytes_with)); `Overflow` if an axis is longer than `isize::MAX`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::parse(bytes, HEADER_CAP)
+    }
+
+    /// The same for headers of up to `max_header_size` bytes, of any length with [`usize::MAX`].
+    ///
+    /// # Errors
+    /// Those of [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_with(bytes: &[u8], max_header_size: usize) -> Result<Self> {
+        Self::parse(bytes, max_header_size)
     }
 
     /// As [`from_bytes`](Self::from_bytes), with another cap on the length.

@@ -1,5 +1,6 @@
 //! The doors to `.npy` files: the header says where the elements are, what they are, and in what order.
 
+use std::io;
 use std::path::Path;
 
 use bytemuck::AnyBitPattern;
@@ -237,7 +238,8 @@ impl Header {
     /// takes no lock.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidHeader`], [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`].
+    /// [`ErrorKind::InvalidHeader`], also for one longer than 10,000 bytes (for which there is
+    /// [`read_with`](Self::read_with)), [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`].
     ///
     /// ```
     /// use ndarray_mmap::{MmapArrayMut, npy::Header};
@@ -252,9 +254,18 @@ impl Header {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn read<P: AsRef<Path>>(path: P) -> Result<Self> {
+        Self::read_with(path, HEADER_CAP)
+    }
+
+    /// The same for headers of up to `max_header_size` bytes, as
+    /// [`MmapArrayOptions::max_header_size`](crate::MmapArrayOptions::max_header_size) is for arrays.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read); [`ErrorKind::Io`] (out of memory).
+    pub fn read_with<P: AsRef<Path>>(path: P, max_header_size: usize) -> Result<Self> {
         let path = path.as_ref();
         Backing::open(path, Rights::Read, Lock::None)
-            .and_then(|mut backing| Ok(read_header(&mut backing, 0, HEADER_CAP)?.0))
+            .and_then(|mut backing| Ok(read_header(&mut backing, 0, max_header_size)?.0))
             .map_err(|e| e.with_path(path))
     }
 }
@@ -312,6 +323,8 @@ fn header_bytes(backing: &Backing, offset: u64, cap: usize) -> Result<Vec<u8>> {
     let end = preamble.text().end.min(rest.max(got));
     if end > got && got == COMMON_HEADER_LEN {
         // From its start again: so it is of one moment.
+        let out_of_memory = |_| Error::io("cannot allocate memory for the header", io::ErrorKind::OutOfMemory.into());
+        bytes.try_reserve_exact(end - bytes.len()).map_err(out_of_memory)?;
         bytes.resize(end, 0);
         let got = backing.read_at(&mut bytes, offset)?;
         bytes.truncate(got);
