@@ -64,8 +64,8 @@ impl Watch {
     /// told to [`forget`](Self::forget) it, it is neither unmapped nor moved, and called with no other range.
     pub(crate) unsafe fn enter(&self, start: *const u8, len: usize) -> io::Result<Inside<'_>> {
         let node = match self.node.get() {
-            Some(node) => node,
-            None => {
+            Some(node) if HANDLING.load(Ordering::Acquire) => node,
+            _ => {
                 let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
                 registry.handle_signals()?;
                 self.node.get_or_init(|| registry.take(Range::of(start, len, self.writable, self.scope)))
@@ -252,11 +252,13 @@ fn can_be_had(_: Range) -> bool {
 static FIRST: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 
 /// What is never touched by the handler.
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { free: Vec::new(), handling: false });
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { free: Vec::new() });
+
+/// Whether our handler is installed, and has not taken itself out of the way. Set under the lock of the registry.
+static HANDLING: AtomicBool = AtomicBool::new(false);
 
 struct Registry {
     free: Vec<&'static Node>,
-    handling: bool,
 }
 
 impl Registry {
@@ -277,13 +279,14 @@ impl Registry {
         self.free.push(node);
     }
 
-    /// Once for the process. Whoever installs a handler later has the last word, and ours is for them to call.
+    /// Once for the process, and again after the [default action](default_action) ended nothing. Whoever installs a
+    /// handler later has the last word, and ours is for them to call.
     fn handle_signals(&mut self) -> io::Result<()> {
-        if !self.handling {
+        if !HANDLING.load(Ordering::Acquire) {
             for (&signal, previous) in SIGNALS.iter().zip(&PREVIOUS) {
                 install(signal, previous)?;
             }
-            self.handling = true;
+            HANDLING.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -313,8 +316,14 @@ fn install(signal: c_int, previous: &AtomicPtr<libc::sigaction>) -> io::Result<(
     }
     // SAFETY: the call succeeded, so it wrote it.
     let old = unsafe { old.assume_init() };
-    // Before ours is in place, so that it finds whom to pass a fault on to.
-    previous.store(Box::into_raw(Box::new(old)), Ordering::Release);
+    if previous.load(Ordering::Relaxed).is_null() {
+        // Before ours is in place, so that it finds whom to pass a fault on to.
+        previous.store(Box::into_raw(Box::new(old)), Ordering::Release);
+    } else if old.sa_sigaction != libc::SIG_DFL {
+        // Ours is still there, or one of somebody else's that may well call it: called by it and calling it, ours would
+        // never end.
+        return Ok(());
+    }
 
     // SAFETY: a plain C struct, for which zeros are valid: no flags, the default action, no signal blocked.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -339,7 +348,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     let cause = Cause::of(unsafe { &*info });
     let handled = match cause {
         Cause::MissingPage(address) => handle(address),
-        Cause::Instruction | Cause::Process => false,
+        Cause::Instruction | Cause::Message => false,
     };
     if !handled {
         pass_on(signal, info, context, cause);
@@ -356,8 +365,9 @@ enum Cause {
     MissingPage(usize),
     /// Something else that happens again if nothing is done.
     Instruction,
-    /// Somebody, by `kill` or the like: it will not come again.
-    Process,
+    /// Somebody, by `kill` or the like, or the system, which tells of broken memory that nobody has used yet: it will not
+    /// come again.
+    Message,
 }
 
 impl Cause {
@@ -366,8 +376,9 @@ impl Cause {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         match info.si_code {
             libc::BUS_ADRERR | libc::BUS_MCEERR_AR => {}
+            libc::BUS_MCEERR_AO => return Cause::Message,
             1.. => return Cause::Instruction,
-            _ => return Cause::Process,
+            _ => return Cause::Message,
         }
         // SAFETY: the system sent the signal for an access to memory, so the address is there.
         Cause::MissingPage(unsafe { info.si_addr() }.addr())
@@ -398,7 +409,7 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
     let (handler, flags) = previous.map_or((libc::SIG_DFL, 0), |p| (p.sa_sigaction, p.sa_flags));
     match handler {
         // The system lets nobody ignore a fault.
-        libc::SIG_IGN if cause == Cause::Process => {}
+        libc::SIG_IGN if cause == Cause::Message => {}
         libc::SIG_IGN | libc::SIG_DFL => default_action(signal, cause),
         handler if flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: it was installed with SA_SIGINFO as a handler, so that is its signature.
@@ -416,12 +427,17 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
 
 /// Ends the process, as the default action does. On return from the handler the instruction faults again, so that a
 /// core dump shows it, and not us.
+///
+/// Should it succeed instead, because the page has come back meanwhile, the process goes on, and the next guarded call
+/// installs our handler again. Calls that are running are no longer guarded.
 fn default_action(signal: c_int, cause: Cause) {
     // SAFETY: a plain C struct, for which zeros are valid: the default action, with no flags.
     let default: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: it installs no handler.
     unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
-    if cause == Cause::Process {
+    // Afterwards, so that nobody takes what is still there for what will be.
+    HANDLING.store(false, Ordering::Release);
+    if cause == Cause::Message {
         // SAFETY: (3) it may be called anywhere.
         unsafe { libc::raise(signal) };
     }
@@ -473,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_given_back_node_covers_nothing_and_is_taken_again() {
-        let mut registry = Registry { free: Vec::new(), handling: true };
+        let mut registry = Registry { free: Vec::new() };
         let node = registry.take(range(4096));
         node.faulted.store(true, Ordering::Relaxed);
         registry.give_back(node);
@@ -481,6 +497,21 @@ mod tests {
         let again = registry.take(range(8192));
         assert!(ptr::eq(node, again) && !again.faulted.load(Ordering::Relaxed));
         again.set(Range::NOWHERE);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn what_will_not_come_again_is_told_from_what_will() {
+        let cause = |code| {
+            // SAFETY: a plain C struct, for which zeros are valid.
+            let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            info.si_code = code;
+            Cause::of(&info)
+        };
+        assert_eq!(cause(libc::BUS_ADRERR), Cause::MissingPage(0));
+        assert_eq!(cause(libc::BUS_MCEERR_AR), Cause::MissingPage(0));
+        assert_eq!(cause(libc::BUS_ADRALN), Cause::Instruction);
+        assert_eq!([libc::BUS_MCEERR_AO, libc::SI_USER, libc::SI_TKILL].map(cause), [Cause::Message; 3]);
     }
 
     #[test]

@@ -174,6 +174,90 @@ fn raise() {
     assert_eq!(unsafe { libc::raise(libc::SIGBUS) }, 0);
 }
 
+/// As the system would, but for no access: what is tried again afterwards succeeds.
+#[cfg(target_os = "linux")]
+fn signal_with_code(code: c_int) {
+    // SAFETY: a plain C struct, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_code = code;
+    // SAFETY: no memory is involved.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    let process = std::process::id() as libc::c_long;
+    let info = &raw const info;
+    // SAFETY: the call reads one `siginfo_t`, and the handlers of this file take it for no access to memory.
+    let sent = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, libc::SIGBUS, info) };
+    assert_eq!(sent, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_foreign_fault_that_ends_nothing_does_not_end_guarding() {
+    child::run("a_foreign_fault_that_ends_nothing_does_not_end_guarding", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_DFL, 0);
+        let path = dir.path().join("before.bin");
+        let before = open(&path);
+        assert_eq!(before.guarded(|view| view[0]).unwrap(), 1);
+        for _ in 0..3 {
+            signal_with_code(libc::BUS_ADRERR);
+            catches_a_cut(&dir);
+        }
+        signal_with_code(libc::BUS_ADRALN);
+        // An array that was guarded before is, again.
+        let err = before.guarded(|view| {
+            cut(&path);
+            view[LEN - 1]
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
+    })
+    .well();
+}
+
+/// Whose handler calls ours, as it was told by `sigaction`.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_handler_put_back_after_such_a_fault_keeps_the_last_word() {
+    child::run("a_handler_put_back_after_such_a_fault_keeps_the_last_word", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_DFL, 0);
+        catches_a_cut(&dir);
+        let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
+        let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+        OURS.store(install(theirs as usize, flags).sa_sigaction, Ordering::Relaxed);
+        signal_with_code(libc::BUS_ADRERR);
+        install(theirs as usize, flags);
+        catches_a_cut(&dir);
+        assert_eq!(SEEN.load(Ordering::Relaxed), 2);
+    })
+    .well();
+}
+
+/// Memory was found to be broken that nobody has used: nothing faults again.
+#[cfg(target_os = "linux")]
+#[test]
+fn news_of_broken_memory_end_the_process() {
+    child::run("news_of_broken_memory_end_the_process", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_DFL, 0);
+        catches_a_cut(&dir);
+        signal_with_code(libc::BUS_MCEERR_AO);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn news_of_broken_memory_are_ignored_by_who_ignored_them() {
+    child::run("news_of_broken_memory_are_ignored_by_who_ignored_them", || {
+        let dir = tempfile::tempdir().unwrap();
+        install(libc::SIG_IGN, 0);
+        catches_a_cut(&dir);
+        signal_with_code(libc::BUS_MCEERR_AO);
+        catches_a_cut(&dir);
+    })
+    .well();
+}
+
 /// A handler may come between a failing call and the look at `errno`.
 #[cfg(target_os = "linux")]
 #[test]
