@@ -144,6 +144,8 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     }
 
     /// Which lock to take. Default: [`Lock::BestEffort`] for files opened by path, none for file handles.
+    ///
+    /// Asked for with [`map`](Self::map), it is the caller's own handle that is locked, and stays so: see there.
     #[must_use]
     pub fn lock(mut self, lock: Lock) -> Self {
         self.lock = Some(lock);
@@ -213,7 +215,13 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
     /// Maps a file that is open already. The array keeps a descriptor of its own; the position of the caller's does not
     /// matter and is not moved.
     ///
-    /// Takes no lock unless asked to: it would belong to the caller's handle, and stay with it.
+    /// Takes no lock unless asked to by [`lock`](Self::lock): it would belong to the caller's handle, and all copies of it.
+    /// So, if asked to (on unix, where the lock is `flock`),
+    /// - a lock which that handle has already is converted: a shared one becomes exclusive for a writing mode, and an
+    ///   exclusive one shared for a reading mode, which lets others in;
+    /// - a conversion that is refused ([`ErrorKind::Locked`]) may lose the lock that was there;
+    /// - what was taken or converted stays when the array is closed or dropped: until the caller unlocks the handle, or
+    ///   closes its last copy. Two arrays on one handle share one lock, and do not exclude each other.
     ///
     /// # Errors
     /// Those of [`open`](Self::open); a handle that is not open for what the mode does is [`ErrorKind::Io`]

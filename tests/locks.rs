@@ -188,6 +188,26 @@ fn by_handle_no_lock_is_taken_unless_asked_for() -> Result<()> {
     Ok(())
 }
 
+/// As the documentation of `map` says.
+#[cfg(unix)]
+#[test]
+fn a_lock_of_the_callers_own_handle_is_converted_and_stays_so() -> Result<()> {
+    let (_folder, path) = file(&[1_u8; 100]);
+    let handle = File::options().read(true).write(true).open(&path).unwrap();
+    handle.lock().unwrap();
+    refused(Reading.open(&path, Lock::BestEffort), ErrorKind::Locked);
+    MmapArray::<u8>::options().lock(Lock::Required).mapped(&handle)?.close()?;
+    drop(Reading.open(&path, Lock::BestEffort)?);
+    let writer = MmapArrayMut::<u8>::options().lock(Lock::Required).mapped(&handle)?;
+    let _beside = MmapArrayMut::<u8>::options().lock(Lock::Required).mapped(&handle)?;
+    refused(Reading.open(&path, Lock::BestEffort), ErrorKind::Locked);
+    drop(writer);
+    refused(Reading.open(&path, Lock::BestEffort), ErrorKind::Locked);
+    handle.unlock().unwrap();
+    drop(Reading.open(&path, Lock::BestEffort)?);
+    Ok(())
+}
+
 #[test]
 fn nothing_grows_under_a_lock_of_others() -> Result<()> {
     let (folder, path) = file(&[1_u8; 100]);

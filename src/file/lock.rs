@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// writing, held until the array is closed or dropped, and never waited for.
 ///
 /// Two openings in one process conflict as two processes do. The lock is `flock` on unix: it excludes those who ask
-/// for one too, and nobody else (NumPy does not ask).
+/// for one too, and nobody else (NumPy does not ask). On a handle of the caller's it works otherwise:
+/// [`map`](crate::MmapArrayOptions::map) tells how.
 ///
 /// ```
 /// use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut};
