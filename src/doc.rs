@@ -9,3 +9,7 @@ pub mod durability {
 pub mod platform {
     #![doc = include_str!("doc/PLATFORM.md")]
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("doc/REFUSED.md")]
+mod refused {}

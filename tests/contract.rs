@@ -4,6 +4,7 @@ mod common;
 
 use std::error::Error as _;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytemuck::AnyBitPattern;
@@ -11,8 +12,9 @@ use common::{Creates, Doors, file, refused};
 use ndarray::prelude::*;
 use ndarray::{ArrayRef, Zip, azip};
 use ndarray_mmap::{
-    Access, Advice, Bool8, Error, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut,
-    MmapArrayOptions, Mode, ReadOnly, ReadWrite, Result,
+    Access, Admits, Advice, Blocks, BlocksMut, Bool8, CopyOnWrite, Error, ErrorKind, Lock, MmapArray, MmapArrayBase,
+    MmapArrayCow, MmapArrayMut, MmapArrayOptions, Mode, Opens, Private, ReadOnly, ReadWrite, Result, Staged, Staging,
+    Stored, Writable,
 };
 
 fn counting(n: u16) -> Vec<f64> {
@@ -84,6 +86,83 @@ fn every_door_has_the_signature_of_the_contract() {
     let _: MmapArrayOptions<f32, Ix3, ReadOnly> = MmapArray::<f32>::options().row_shape((2, 2));
     let _: MmapArrayOptions<f32, Ix2, ReadOnly> = MmapArray::<f32>::options().row_shape(2);
     let _: MmapArrayOptions<f32, IxDyn, ReadOnly> = MmapArray::<f32>::options().row_shape(vec![2, 2]);
+}
+
+#[test]
+fn every_npy_door_has_the_signature_of_the_contract() {
+    type Opened<D, M> = Result<MmapArrayBase<f32, D, M>>;
+    type Options<M> = MmapArrayOptions<f32, Ix2, M>;
+    type Pair = (usize, usize);
+    fn opens<M: Opens + Admits<f32>>() {
+        let _: unsafe fn(PathBuf) -> Opened<Ix2, M> = MmapArrayBase::<f32, Ix2, M>::open_npy;
+        let _: unsafe fn(&'static str) -> Opened<IxDyn, M> = MmapArrayBase::<f32, IxDyn, M>::open_npy;
+        let _: unsafe fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::open_npy;
+        let _: unsafe fn(Options<M>, &File) -> Opened<Ix2, M> = MmapArrayOptions::map;
+    }
+    opens::<ReadOnly>();
+    opens::<ReadWrite>();
+    opens::<CopyOnWrite>();
+    fn loads<M: Private + Admits<f32>>() {
+        let _: fn(PathBuf) -> Opened<Ix2, M> = MmapArrayBase::<f32, Ix2, M>::load_npy;
+        let _: fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::load_npy;
+        let _: fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::load;
+    }
+    loads::<ReadOnly>();
+    loads::<CopyOnWrite>();
+    let _: unsafe fn(PathBuf, Pair) -> Opened<Ix2, ReadWrite> = MmapArrayMut::<f32>::create_npy;
+    let _: unsafe fn(PathBuf, Pair) -> Opened<Ix2, ReadWrite> = MmapArrayMut::<f32>::create_new_npy;
+    let _: unsafe fn(Options<ReadWrite>, PathBuf) -> Opened<Ix2, ReadWrite> = MmapArrayOptions::create_npy;
+    let _: unsafe fn(Options<ReadWrite>, PathBuf) -> Opened<Ix2, ReadWrite> = MmapArrayOptions::create_new_npy;
+    let _: fn(PathBuf, Pair) -> Result<Staged<f32, Ix2>> = Staged::<f32>::stage;
+    let _: fn(PathBuf, Pair) -> Result<Staged<f32, Ix2>> = Staged::<f32>::stage_npy;
+    let _: MmapArrayOptions<f32, Ix2, ReadOnly> = MmapArray::<f32, Ix2>::options().max_header_size(20_000);
+    let _: MmapArrayOptions<f32, Ix2, ReadWrite> = MmapArrayMut::<f32, Ix2>::options().page_aligned(true);
+}
+
+/// What a mode must not have is in `src/doc/REFUSED.md`, where it does not compile.
+#[test]
+fn every_method_has_the_signature_of_the_contract_on_the_modes_it_belongs_to() {
+    type Base<M> = MmapArrayBase<f64, Ix2, M>;
+    type Rows = ArrayRef<f64, Ix2>;
+    fn any<M>() {
+        let _: for<'a> fn(&'a Base<M>) -> ArrayView2<'a, f64> = Base::<M>::view;
+        let _: fn(&Base<M>) -> Option<&Path> = Base::<M>::path;
+        let _: fn(&Base<M>) -> u64 = Base::<M>::offset;
+        let _: fn(&Base<M>) -> Mode = Base::<M>::mode;
+        let _: fn(Base<M>) -> Result<MmapArrayBase<f64, IxDyn, M>> = Base::<M>::into_dimensionality;
+        let _: fn(&Base<M>, Advice) -> Result<()> = Base::<M>::advise;
+        let _: fn(&Base<M>) -> Result<()> = Base::<M>::evict;
+        let _: fn(&Base<M>) -> Result<f64> = Base::<M>::residency;
+        let _: fn(Base<M>) -> Result<()> = Base::<M>::close;
+        let _: for<'a> fn(&'a Base<M>) -> Blocks<'a, f64, Ix2> = Base::<M>::blocks;
+        let _ = |a: &Base<M>| -> Result<f64> { a.guarded(|view: ArrayView2<'_, f64>| view.sum()) };
+    }
+    any::<ReadOnly>();
+    any::<ReadWrite>();
+    any::<CopyOnWrite>();
+    any::<Staging>();
+    fn writable<M: Writable>() {
+        let _: for<'a> fn(&'a mut Base<M>) -> ArrayViewMut2<'a, f64> = Base::<M>::view_mut;
+        let _: for<'a> fn(&'a mut Base<M>) -> BlocksMut<'a, f64, Ix2> = Base::<M>::blocks_mut;
+        let _ = |a: &mut Base<M>| -> Result<()> { a.guarded_mut(|mut view: ArrayViewMut2<'_, f64>| view.fill(1.0)) };
+        let _ = |a: &mut Base<M>| a[[0, 0]] = 1.0;
+    }
+    writable::<ReadWrite>();
+    writable::<CopyOnWrite>();
+    writable::<Staging>();
+    fn stored<M: Stored + Admits<f64>>() {
+        let _: fn(&Base<M>) -> Result<()> = Base::<M>::flush;
+        let _: fn(&Base<M>) -> Result<()> = Base::<M>::flush_async;
+        let _: fn(&Base<M>, Range<usize>) -> Result<()> = Base::<M>::flush_rows;
+        let _: fn(&mut Base<M>, usize) -> Result<()> = Base::<M>::resize;
+        let _: fn(&mut Base<M>, &Rows) -> Result<()> = Base::<M>::append;
+        let _: fn(&mut Base<M>, usize, &Rows) -> Result<()> = Base::<M>::write_rows;
+        let _: fn(&mut Base<M>, &Rows) -> Result<()> = Base::<M>::assign_tiled;
+    }
+    stored::<ReadWrite>();
+    stored::<Staging>();
+    let _: fn(Staged<f64, Ix2>) -> Result<()> = Staged::publish;
+    let _: fn(Staged<f64, Ix2>) -> Result<()> = Staged::publish_new;
 }
 
 #[test]
@@ -257,6 +336,15 @@ fn debug_tells_what_it_is_and_never_what_is_in_it() -> Result<()> {
     assert!(!told.contains("271828182"), "{told}");
     assert_eq!(format!("{c}"), format!("{}", Array2::from_elem((2, 2), 271_828_182_i64)));
     assert_eq!(format!("{c:12}"), format!("{:12}", Array2::from_elem((2, 2), 271_828_182_i64)));
+    #[cfg(target_os = "linux")]
+    {
+        let mut staged = Staged::<i64>::stage(path.with_extension("staged"), (1, 2))?;
+        staged.fill(271_828_182);
+        let told = told_of_any(&staged);
+        assert!(told.starts_with("MmapArray { shape: [1, 2]") && told.contains("data.staged"), "{told}");
+        assert!(told.ends_with("mode: Create }") && !told.contains("271828182"), "{told}");
+        assert_eq!(format!("{staged}"), "[[271828182, 271828182]]");
+    }
     // Whatever the element is: nothing of it is asked.
     #[derive(Clone, Copy)]
     #[repr(transparent)]
@@ -277,6 +365,7 @@ fn guards_cross_threads_and_errors_do() {
     crosses::<MmapArray<f64>>();
     crosses::<MmapArrayMut<u8, Ix2>>();
     crosses::<MmapArrayCow<[i32; 3], Ix3>>();
+    crosses::<Staged<f64, Ix2>>();
     crosses::<MmapArrayOptions<f64, Ix1, ReadOnly>>();
     crosses::<Error>();
     fn plain<T: Copy + std::fmt::Debug + PartialEq + Eq + std::hash::Hash + Send + Sync>() {}
