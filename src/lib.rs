@@ -21,6 +21,7 @@ pub mod npy;
 mod options;
 mod simd;
 mod stage;
+mod stream;
 mod tile;
 
 pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};

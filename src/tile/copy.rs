@@ -1,16 +1,25 @@
 //! A copy from memory to memory, between layouts.
 
-use bytemuck::Zeroable;
+use bytemuck::{NoUninit, Zeroable};
 use ndarray::{ArrayView, ArrayView1, ArrayView2, ArrayViewMut, ArrayViewMut1, ArrayViewMut2, Axis, IxDyn, Zip};
 
 use crate::layout::Tiling;
+use crate::stream::past_cache;
 
 /// What a tile takes of each side, in bytes: pages of it that are open at a time are few enough for the processor to
 /// remember where they are, and yet it has whole pages of elements as small as 2 bytes in both.
 const TILE: usize = 4 << 20;
 
-/// Elements of a side of the squares that planes are cut into, so that both sides of one stay in a core's own cache.
-const SQUARE: usize = 128;
+/// Elements that a piece of a plane has of each contiguous lane of the source: enough of them follow each other for the
+/// processor to read ahead.
+const LONG: usize = 512;
+
+/// Bytes that a piece of a plane has of each row of the target: whole lines of the cache mostly, wherever it starts. A
+/// piece then stays in a core's own cache.
+const WIDE: usize = 1024;
+
+/// How much has to be stored for it to be out of the cache before it is looked at, in bytes.
+const PAST_CACHE: usize = 16 << 20;
 
 /// Elements of a side of the squares that are kept in registers.
 const CELL: usize = 8;
@@ -52,30 +61,34 @@ impl<B, A, F: Fn(&B) -> A + Sync> Convert<B, A> for By<F> {
 /// Stores `from` in `to`, which is in C order, on all threads of the current pool.
 pub(super) fn copy<A, B, C>(to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, convert: &C)
 where
-    A: Copy + Zeroable + Send + Sync,
+    A: NoUninit + Zeroable + Send + Sync,
     B: Sync,
     C: Convert<B, A>,
 {
     let budget = TILE / size_of::<A>().max(size_of::<B>()).max(1);
     let tiling = Tiling::new(from.shape(), to.strides(), from.strides(), budget, usize::MAX);
-    in_tiles(to, from, tiling.tile(), convert);
+    let past_cache = to.len() * size_of::<A>() >= PAST_CACHE;
+    in_tiles(to, from, tiling.tile(), &|to, from| copy_tile(to, from, convert, past_cache));
 }
 
 /// Halves both sides at the border of a tile, until they are tiles.
-fn in_tiles<A, B, C>(to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, tile: &[usize], convert: &C)
-where
-    A: Copy + Zeroable + Send + Sync,
+fn in_tiles<A, B>(
+    to: ArrayViewMut<'_, A, IxDyn>,
+    from: ArrayView<'_, B, IxDyn>,
+    tile: &[usize],
+    copy_tile: &(impl Fn(ArrayViewMut<'_, A, IxDyn>, ArrayView<'_, B, IxDyn>) + Sync),
+) where
+    A: Send + Sync,
     B: Sync,
-    C: Convert<B, A>,
 {
     // The outermost axis first: so each thread gets a stretch of memory to write.
     let Some(axis) = (0..tile.len()).find(|&axis| from.shape()[axis] > tile[axis]) else {
-        return copy_tile(to, from, convert);
+        return copy_tile(to, from);
     };
     let middle = from.shape()[axis].div_ceil(tile[axis]) / 2 * tile[axis];
     let (to, more_to) = to.split_at(Axis(axis), middle);
     let (from, more_from) = from.split_at(Axis(axis), middle);
-    both(|| in_tiles(to, from, tile, convert), || in_tiles(more_to, more_from, tile, convert));
+    both(|| in_tiles(to, from, tile, copy_tile), || in_tiles(more_to, more_from, tile, copy_tile));
 }
 
 #[cfg(feature = "rayon")]
@@ -90,9 +103,13 @@ fn both(a: impl FnOnce(), b: impl FnOnce()) {
 }
 
 /// Stores `from` in `to`, whose last axis is contiguous, both small enough to be near in memory.
-pub(super) fn copy_tile<A, B, C>(to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, convert: &C)
-where
-    A: Copy + Zeroable,
+pub(super) fn copy_tile<A, B, C>(
+    to: ArrayViewMut<'_, A, IxDyn>,
+    from: ArrayView<'_, B, IxDyn>,
+    convert: &C,
+    past_cache: bool,
+) where
+    A: NoUninit + Zeroable,
     C: Convert<B, A>,
 {
     let last = from.ndim() - 1;
@@ -105,7 +122,8 @@ where
     } else if inner == last {
         rows(to, from, convert);
     } else {
-        planes(to, from, inner, convert);
+        let mut planes = Planes { convert, past_cache, packed: Vec::new(), piece: Vec::new() };
+        planes.store(to, from, inner);
     }
 }
 
@@ -123,69 +141,109 @@ fn row<A, B, C: Convert<B, A>>(to: ArrayViewMut1<'_, A>, from: ArrayView1<'_, B>
     Zip::from(to).and(from).for_each(|to, from| *to = convert.one(from));
 }
 
-/// The last axis is innermost in `to`, and another, `inner`, in `from`.
-fn planes<A, B, C>(mut to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, inner: usize, convert: &C)
-where
-    A: Copy + Zeroable,
-    C: Convert<B, A>,
-{
-    let last = from.ndim() - 1;
-    if let Some(other) = (0..last).find(|&axis| axis != inner) {
-        let inner = if other < inner { inner - 1 } else { inner };
-        let pairs = to.axis_iter_mut(Axis(other)).zip(from.axis_iter(Axis(other)));
-        pairs.for_each(|(to, from)| planes(to, from, inner, convert));
-    } else if let (Ok(to), Ok(from)) = (to.into_dimensionality(), from.into_dimensionality()) {
-        plane(to, from, convert);
-    }
+/// The last axis is innermost in the target, and another in the source.
+struct Planes<'c, A, C> {
+    convert: &'c C,
+    past_cache: bool,
+    /// Lanes of the source, where they are not contiguous.
+    packed: Vec<A>,
+    /// Rows of the target, before they are stored past the cache.
+    piece: Vec<A>,
 }
 
-/// `to` consists of contiguous rows, and `from` is walked best along its columns.
-fn plane<A, B, C>(mut to: ArrayViewMut2<'_, A>, from: ArrayView2<'_, B>, convert: &C)
-where
-    A: Copy + Zeroable,
-    C: Convert<B, A>,
-{
-    let (height, width) = to.dim();
-    if height.min(width) < CELL {
-        return thin_plane(to, from, convert);
+impl<A: NoUninit + Zeroable, C> Planes<'_, A, C> {
+    fn store<B>(&mut self, mut to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, inner: usize)
+    where
+        C: Convert<B, A>,
+    {
+        let last = from.ndim() - 1;
+        if let Some(other) = (0..last).find(|&axis| axis != inner) {
+            let inner = if other < inner { inner - 1 } else { inner };
+            let pairs = to.axis_iter_mut(Axis(other)).zip(from.axis_iter(Axis(other)));
+            pairs.for_each(|(to, from)| self.store(to, from, inner));
+        } else if let (Ok(to), Ok(from)) = (to.into_dimensionality(), from.into_dimensionality()) {
+            self.store_plane(to, from);
+        }
     }
-    let mut packed = Vec::new();
-    for (mut to, from) in to.axis_chunks_iter_mut(Axis(0), SQUARE).zip(from.axis_chunks_iter(Axis(0), SQUARE)) {
-        let mut rows: Vec<&mut [A]> =
-            to.axis_iter_mut(Axis(0)).map(|row| row.into_slice().unwrap_or_default()).collect();
-        for (square, from) in from.axis_chunks_iter(Axis(1), SQUARE).enumerate() {
-            let lanes: Option<Vec<&[B]>> = from.axis_iter(Axis(1)).map(|lane| lane.to_slice()).collect();
-            match lanes {
-                Some(lanes) => cells(&mut rows, square * SQUARE, &lanes, convert),
-                None => {
-                    packed.resize(from.len(), A::zeroed());
-                    for (to, from) in packed.chunks_exact_mut(from.nrows()).zip(from.axis_iter(Axis(1))) {
-                        row(to.into(), from, convert);
-                    }
-                    let lanes: Vec<&[A]> = packed.chunks_exact(from.nrows()).collect();
-                    cells(&mut rows, square * SQUARE, &lanes, &Same);
+
+    /// `to` consists of contiguous rows, and `from` is walked best along its columns.
+    fn store_plane<B>(&mut self, mut to: ArrayViewMut2<'_, A>, from: ArrayView2<'_, B>)
+    where
+        C: Convert<B, A>,
+    {
+        let (height, width) = to.dim();
+        if height.min(width) < CELL {
+            return thin_plane(to, from, self.convert);
+        }
+        let wide = (WIDE / size_of::<A>()).clamp(CELL, LONG);
+        for (mut to, from) in to.axis_chunks_iter_mut(Axis(0), LONG).zip(from.axis_chunks_iter(Axis(0), LONG)) {
+            let mut rows: Vec<&mut [A]> =
+                to.axis_iter_mut(Axis(0)).map(|row| row.into_slice().unwrap_or_default()).collect();
+            for from in from.axis_chunks_iter(Axis(1), wide) {
+                let width = from.ncols();
+                let pieces = rows.iter_mut().map(|row| row.split_off_mut(..width).unwrap_or_default()).collect();
+                self.store_piece(pieces, from);
+            }
+        }
+    }
+
+    fn store_piece<B>(&mut self, mut rows: Vec<&mut [A]>, from: ArrayView2<'_, B>)
+    where
+        C: Convert<B, A>,
+    {
+        let (height, width) = from.dim();
+        if !self.past_cache {
+            return self.turn(&mut rows, from);
+        }
+        // Rows of a power of two would all compete for the same places in the cache.
+        let apart = width + CELL;
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.resize(height * apart, A::zeroed());
+        self.turn(&mut piece.chunks_exact_mut(apart).map(|row| &mut row[..width]).collect::<Vec<_>>(), from);
+        past_cache(|stores| {
+            for (to, row) in rows.into_iter().zip(piece.chunks_exact(apart)) {
+                stores.copy_from_slice(to, &row[..width]);
+            }
+        });
+        self.piece = piece;
+    }
+
+    /// Stores the columns of `from` across the rows.
+    fn turn<B>(&mut self, rows: &mut [&mut [A]], from: ArrayView2<'_, B>)
+    where
+        C: Convert<B, A>,
+    {
+        let lanes: Option<Vec<&[B]>> = from.axis_iter(Axis(1)).map(|lane| lane.to_slice()).collect();
+        match lanes {
+            Some(lanes) => cells(rows, &lanes, self.convert),
+            None => {
+                self.packed.resize(from.len(), A::zeroed());
+                for (to, from) in self.packed.chunks_exact_mut(from.nrows()).zip(from.axis_iter(Axis(1))) {
+                    row(to.into(), from, self.convert);
                 }
+                cells(rows, &self.packed.chunks_exact(from.nrows()).collect::<Vec<_>>(), &Same);
             }
         }
     }
 }
 
-/// Stores `lanes[j][i]` in `rows[i][start + j]`.
-fn cells<A, B, C: Convert<B, A>>(rows: &mut [&mut [A]], start: usize, lanes: &[&[B]], convert: &C) {
+/// Stores `lanes[j][i]` in `rows[i][j]`.
+fn cells<A: Copy, B, C: Convert<B, A>>(rows: &mut [&mut [A]], lanes: &[&[B]], convert: &C) {
     let (height, width) = (rows.len() / CELL * CELL, lanes.len() / CELL * CELL);
     for j in (0..width).step_by(CELL) {
         for i in (0..height).step_by(CELL) {
             let cell: [&[B]; CELL] = std::array::from_fn(|lane| &lanes[j + lane][i..i + CELL]);
-            for (k, row) in rows[i..i + CELL].iter_mut().enumerate() {
-                let to = &mut row[start + j..start + j + CELL];
-                to.iter_mut().zip(cell).for_each(|(to, lane)| *to = convert.one(&lane[k]));
+            let turned: [[A; CELL]; CELL] =
+                std::array::from_fn(|k| std::array::from_fn(|lane| convert.one(&cell[lane][k])));
+            for (row, turned) in rows[i..i + CELL].iter_mut().zip(&turned) {
+                row[j..j + CELL].copy_from_slice(turned);
             }
         }
     }
     // What is left at the ends.
     for (j, lane) in lanes.iter().enumerate() {
         for i in if j < width { height } else { 0 }..rows.len() {
-            rows[i][start + j] = convert.one(&lane[i]);
+            rows[i][j] = convert.one(&lane[i]);
         }
     }
 }

@@ -80,7 +80,7 @@ impl<'a> ThroughFile<'a> {
                 let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut buffer) else {
                     unreachable!("the buffer is as long as the tile");
                 };
-                copy_tile(to, part, convert);
+                copy_tile(to, part, convert, false);
                 let stored =
                     self.store(&buffer, &tiling, &indices).and_then(|bytes| self.let_go(&mut behind, Some(bytes)));
                 if let Err(failure) = stored {

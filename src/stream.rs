@@ -1,0 +1,96 @@
+//! Stores that go past the processor's cache. A store to memory that is not in the cache brings it there first, only to
+//! overwrite it: where whole lines are stored, and are not looked at soon, going past it saves a third of the traffic.
+//!
+//! # Safety
+//! 1. Such stores are not ordered with others until a fence: it is called by the thread that stored, before anybody
+//!    can look at the memory.
+//! 2. Every address that is read or stored to lies in a slice that is borrowed for it, and is aligned as the instruction
+//!    needs it.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+use bytemuck::NoUninit;
+
+/// Takes memory to be stored to for the time `'to`, which is longer than [`past_cache`] runs: so nobody can look at it
+/// before the fence. That the lifetime is invariant and that it stays on its thread are what makes this true.
+pub(crate) struct Stores<'to> {
+    invariant: PhantomData<fn(&'to ()) -> &'to ()>,
+    on_one_thread: PhantomData<*const ()>,
+}
+
+/// Runs `work`, which stores past the cache.
+pub(crate) fn past_cache<'to, R>(work: impl FnOnce(&Stores<'to>) -> R) -> R {
+    let _fence = Fence;
+    work(&Stores { invariant: PhantomData, on_one_thread: PhantomData })
+}
+
+/// Also after a panic.
+struct Fence;
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: an instruction that every x86-64 has, and that touches no memory.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        }
+    }
+}
+
+impl<'to> Stores<'to> {
+    /// # Panics
+    /// If the lengths differ.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    pub(crate) fn copy_from_slice<A: NoUninit>(&self, to: &'to mut [A], from: &[A]) {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+        const LINE: usize = 64;
+        const STORE: usize = size_of::<__m128i>();
+
+        assert_eq!(to.len(), from.len());
+        let len = size_of_val(from);
+        let (to, from) = (to.as_mut_ptr().cast::<u8>(), from.as_ptr().cast::<u8>());
+        let before = to.align_offset(LINE).min(len);
+        let whole = (len - before) / LINE * LINE;
+        let copy = |range: std::ops::Range<usize>| {
+            let (to, from) = (to.wrapping_add(range.start), from.wrapping_add(range.start));
+            // SAFETY: (2) `range` lies in `0..len` in all calls, and bytes need no alignment; `&mut` keeps the two apart.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, range.len()) }
+        };
+        copy(0..before);
+        for at in (before..before + whole).step_by(STORE) {
+            let (to, from) = (to.wrapping_add(at).cast(), from.wrapping_add(at).cast());
+            // SAFETY: every x86-64 has the instruction; (2) `at + STORE` is at most `before + whole`, which is at most `len`; the load needs no alignment.
+            let bytes = unsafe { _mm_loadu_si128(from) };
+            // SAFETY: (2) as above, and `at` is a multiple of `STORE` from where the alignment is that of a line;
+            // (1) `Fence` is dropped before `past_cache` returns, and thereby before `'to` ends.
+            unsafe { _mm_stream_si128(to, bytes) };
+        }
+        copy(before + whole..len);
+    }
+
+    /// Elsewhere they are stores like any other.
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub(crate) fn copy_from_slice<A: NoUninit>(&self, to: &'to mut [A], from: &[A]) {
+        let _ = (self.invariant, self.on_one_thread);
+        to.copy_from_slice(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_past_the_cache_store_the_same_wherever_they_start_and_end() {
+        let from: Vec<[u8; 3]> = (0..400).map(|n: i32| [n as u8, (n >> 1) as u8, 7]).collect();
+        for start in 0..70 {
+            for len in (0..70).chain([200, 300]) {
+                let mut to = vec![[0; 3]; 400];
+                past_cache(|stores| stores.copy_from_slice(&mut to[start..start + len], &from[start..start + len]));
+                let is_stored = |n: usize| (start..start + len).contains(&n);
+                assert!((0..400).all(|n| to[n] == if is_stored(n) { from[n] } else { [0; 3] }), "{start} {len}");
+            }
+        }
+    }
+}
