@@ -12,6 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// One word large, `Send + Sync + 'static`.
 ///
+/// Printed, it says all there is to say in one line: the file, what was tried, and what the system answered. That answer
+/// is also the [`source`](std::error::Error::source), for programs that want its number; a report that prints an error
+/// with its sources says it twice, and needs the error only.
+///
 /// # Example: a file that is too short
 /// ```
 /// use ndarray_mmap::{ErrorKind, MmapArray};
