@@ -19,9 +19,11 @@ mod layout;
 mod mapping;
 pub mod npy;
 mod options;
+mod progress;
 mod simd;
 mod stage;
 mod stream;
+mod threads;
 mod tile;
 
 pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
@@ -34,3 +36,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;
 pub use mapping::Advice;
 pub use options::MmapArrayOptions;
+pub use tile::Tiled;

@@ -5,6 +5,8 @@ mod copy;
 mod gather;
 mod through_file;
 
+use std::fmt;
+
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn};
 
@@ -13,6 +15,7 @@ use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::available_memory;
 use crate::layout::Order;
+use crate::progress::{OnProgress, Progress};
 use copy::{By, Convert, Same, copy};
 use through_file::ThroughFile;
 
@@ -31,16 +34,22 @@ where
     /// Unlike `assign` it does not broadcast: `src.broadcast(shape)` gives a view that it takes.
     ///
     /// # Memory
-    /// The copy goes tile by tile. However large the arrays are, a page of either is visited by at most three tiles (by
-    /// one, where rows are whole pages). Where the arrays do not fit in memory, tiles are as large as there is room for,
-    /// several are read and written at a time, and what was written is on its way to the disk at once, and leaves the
-    /// system's cache: a [`flush`](Self::flush) at the end has next to nothing left to do. (On Linux; elsewhere memory
-    /// is the system's to manage.) The source is the system's to let go of.
+    /// The copy goes tile by tile, each a box of indices that has long runs in the memory of both arrays. So a page of
+    /// either is visited by at most 2 + ⌈page / run⌉ tiles, however large the arrays are (by one, where rows are whole
+    /// pages and runs whole rows of them). Runs are at least half of √(tile / item) items long where the axes are: with
+    /// tiles of 4 MiB in memory, 362 elements of 8 bytes. (A source in memory for a target that is not has runs of 1 KiB.)
+    /// Where the arrays do not fit in memory, tiles are as large as
+    /// there is room for, up to 64 MiB; several are read and written at a time; and what was written is on its way to
+    /// the disk at once, and leaves the system's cache: a [`flush`](Self::flush) at the end has next to nothing left to
+    /// do. (On Linux; elsewhere memory is the system's to manage.) The source is the system's to let go of.
+    ///
+    /// Where it is written through the file, which may take more threads than there are processors, they are threads of
+    /// its own.
     ///
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`], before anything is stored.
     /// - [`ErrorKind::Io`], [`ErrorKind::Fault`], [`ErrorKind::Truncated`]: the disk failed or is full, or the file was cut. Some of the array is
-    ///   stored.
+    ///   stored. (A failure of the file that `src` is in is one of `src.guarded(|view| dst.assign_tiled(&view))`.)
     /// - [`ErrorKind::Poisoned`] after an earlier failure.
     ///
     /// # Example: from C order to Fortran order
@@ -60,7 +69,7 @@ where
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn assign_tiled(&mut self, src: &ArrayRef<A, D>) -> Result<()> {
-        self.assign_converted(src, &Same)
+        self.tiled().assign(src)
     }
 
     /// Stores `f` of each element of `src`: [`assign_tiled`](Self::assign_tiled) that changes the type, the byte order
@@ -81,36 +90,98 @@ where
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn assign_tiled_with<B: Sync>(&mut self, src: &ArrayRef<B, D>, f: impl Fn(&B) -> A + Sync) -> Result<()> {
+        self.tiled().assign_with(src, f)
+    }
+
+    /// Such a copy, told how before it is told what: see [`Tiled`].
+    pub fn tiled(&mut self) -> Tiled<'_, A, D, M> {
+        Tiled { to: self, progress: None }
+    }
+}
+
+/// A copy in tiles, to be: see [`tiled`](MmapArrayBase::tiled).
+///
+/// ```
+/// use ndarray_mmap::MmapArrayMut;
+///
+/// let raw = MmapArrayMut::<u16>::scratch((2000, 3000))?;
+/// let mut transposed = MmapArrayMut::<f32>::scratch((3000, 2000))?;
+/// let mut told = 0;
+/// transposed.tiled().progress(|done, _| told = done).assign_with(&raw.t(), |&x| x.into())?;
+/// assert_eq!(told, 3000 * 2000 * 4);
+/// # Ok::<(), ndarray_mmap::Error>(())
+/// ```
+#[must_use = "nothing is copied until `assign` or `assign_with`"]
+pub struct Tiled<'a, A: 'static, D, M> {
+    to: &'a mut MmapArrayBase<A, D, M>,
+    progress: Option<OnProgress<'a>>,
+}
+
+impl<'a, A, D: Dimension, M: Stored> Tiled<'a, A, D, M>
+where
+    A: AnyBitPattern + NoUninit + Send + Sync,
+    M: Admits<A>,
+{
+    /// Calls `progress(done, total)` whenever a tile is stored, in bytes of the array that is stored to; with several
+    /// threads too, one call at a time and never back.
+    pub fn progress(mut self, progress: impl FnMut(u64, u64) + Send + 'a) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Stores the elements of `src`: see [`assign_tiled`](MmapArrayBase::assign_tiled).
+    ///
+    /// # Errors
+    /// Those of [`assign_tiled`](MmapArrayBase::assign_tiled).
+    pub fn assign(self, src: &ArrayRef<A, D>) -> Result<()> {
+        self.assign_converted(src, &Same)
+    }
+
+    /// Stores `f` of each element of `src`: see [`assign_tiled_with`](MmapArrayBase::assign_tiled_with).
+    ///
+    /// # Errors
+    /// Those of [`assign_tiled`](MmapArrayBase::assign_tiled).
+    pub fn assign_with<B: Sync>(self, src: &ArrayRef<B, D>, f: impl Fn(&B) -> A + Sync) -> Result<()> {
         self.assign_converted(src, &By(f))
     }
 
-    fn assign_converted<B: Sync>(&mut self, src: &ArrayRef<B, D>, convert: &impl Convert<B, A>) -> Result<()> {
-        self.check_poison()?;
-        if src.shape() != self.shape() {
-            let message = format!("a source of shape {:?} does not fit shape {:?}", src.shape(), self.shape());
-            return Err(self.named(Error::new(ErrorKind::ShapeMismatch, message)));
+    fn assign_converted<B: Sync>(self, src: &ArrayRef<B, D>, convert: &impl Convert<B, A>) -> Result<()> {
+        let Self { to, progress } = self;
+        to.check_poison()?;
+        if src.shape() != to.shape() {
+            let message = format!("a source of shape {:?} does not fit shape {:?}", src.shape(), to.shape());
+            return Err(to.named(Error::new(ErrorKind::ShapeMismatch, message)));
         }
-        if self.is_empty() {
+        if to.is_empty() {
             return Ok(());
         }
-        let from = lined_up(src.view(), self.layout().order());
-        let pages = self.pages();
-        let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
-        // Of what is in memory already, the system counts what it could give up as free.
-        let scarce = available_memory().filter(|free| all > free / 4 * 3);
-        if pages.write_at_works() && pages.len() > SMALL && (scarce.is_some() || !pages.look_present()) {
-            let how = scarce.map_or_else(|| ThroughFile::cached(pages), |free| ThroughFile::passing(pages, free));
-            // Writing would make a file that was cut longer again, with nothing in the gap.
-            let written = pages.check_file().and_then(|()| how.write(from, convert));
-            return written.map_err(|e| self.named(e));
+        let from = lined_up(src.view(), to.layout().order());
+        let pages = to.pages();
+        let progress = Progress::new(pages.len() as u64, progress);
+        if pages.write_at_works() && pages.len() > SMALL {
+            let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
+            // Of what is in memory already, the system counts what it could give up as free.
+            let scarce = available_memory().filter(|free| all > free / 4 * 3);
+            if scarce.is_some() || !pages.look_present() {
+                let how = scarce.map_or_else(|| ThroughFile::cached(pages), |free| ThroughFile::passing(pages, free));
+                // Writing would make a file that was cut longer again, with nothing in the gap.
+                let written = pages.check_file().and_then(|()| how.write(from, convert, &progress));
+                return written.map_err(|e| to.named(e));
+            }
         }
-        self.guarded_mut(|to| {
+        to.guarded_mut(|to| {
             let to = to.into_slice_memory_order().unwrap_or_default();
             let Ok(to) = ArrayViewMut::from_shape(from.raw_dim(), to) else {
                 unreachable!("lining up keeps the number of elements");
             };
-            copy(to, from, convert);
+            copy(to, from, convert, &progress);
         })
+    }
+}
+
+impl<A, D: Dimension, M> fmt::Debug for Tiled<'_, A, D, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiled").field("to", &self.to).finish_non_exhaustive()
     }
 }
 
@@ -131,10 +202,13 @@ fn lined_up<B, D: Dimension>(from: ArrayView<'_, B, D>, order: Order) -> ArrayVi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+
     use ndarray::{Array, ShapeBuilder, array, s};
 
     use super::*;
     use crate::array::MmapArrayMut;
+    use crate::layout::Tiling;
 
     #[test]
     fn arrays_larger_than_memory_come_out_the_same() {
@@ -147,9 +221,61 @@ mod tests {
             for same in [false, true] {
                 let pages = to.pages();
                 let convert = By(|&x: &u32| if same { x } else { !x });
-                assert!(ThroughFile::passing(pages, free).write(from.view(), &convert).is_ok());
+                assert!(
+                    ThroughFile::passing(pages, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
+                );
             }
             assert_eq!(*to, values.t());
+        }
+    }
+
+    /// How many tiles a page of one side has to do with, at most: `outer` rows of `inner` items of `size` bytes, cut into
+    /// pieces of such extents.
+    fn visits(outer: usize, inner: usize, pieces: [usize; 2], size: usize) -> usize {
+        let mut pages = HashMap::<usize, HashSet<[usize; 2]>>::new();
+        for row in 0..outer {
+            for start in (0..inner).step_by(pieces[1]) {
+                let (first, end) = (row * inner + start, row * inner + inner.min(start + pieces[1]));
+                for page in first * size / PAGE..=(end * size - 1) / PAGE {
+                    pages.entry(page).or_default().insert([row / pieces[0], start / pieces[1]]);
+                }
+            }
+        }
+        pages.into_values().map(|tiles| tiles.len()).max().unwrap_or(0)
+    }
+
+    const PAGE: usize = 4096;
+
+    /// The bound in the description of `assign_tiled`, for the tiles that it really takes.
+    #[test]
+    fn a_page_is_visited_as_often_as_is_said_at_most() {
+        let scratch = MmapArrayMut::<u8>::scratch(1).unwrap();
+        let pages = scratch.pages();
+        let ways = |item| {
+            let through_file =
+                [ThroughFile::cached(pages), ThroughFile::passing(pages, 0), ThroughFile::passing(pages, 2 << 30)];
+            let in_memory = (copy::budget(item), usize::MAX);
+            [in_memory].into_iter().chain(through_file.map(|how| how.budget(item)))
+        };
+        for [a, b] in [[8, 8], [4, 4], [2, 2], [1, 1], [8, 1], [1, 8], [16, 16]] {
+            for [rows, columns] in [[2100, 3073], [4096, 2048], [5000, 700], [300, 9000]] {
+                for (budget, enough) in ways(a.max(b)) {
+                    let (to, from) = ([columns as isize, 1], [1, rows as isize]);
+                    let tiling = Tiling::new(&[rows, columns], &to, &from, budget, enough);
+                    let &[high, wide] = tiling.tile() else { unreachable!() };
+                    let least = |axis: usize| axis.min(enough).min(budget.isqrt() / 2);
+                    assert!(high >= least(rows) && wide >= least(columns), "{high} x {wide} of {budget}");
+                    let bound = |run: usize, size| 2 + PAGE.div_ceil(run * size);
+                    assert!(
+                        visits(rows, columns, [high, wide], a) <= bound(wide, a),
+                        "{a} {rows} {columns} {tiling:?}"
+                    );
+                    assert!(
+                        visits(columns, rows, [wide, high], b) <= bound(high, b),
+                        "{b} {rows} {columns} {tiling:?}"
+                    );
+                }
+            }
         }
     }
 

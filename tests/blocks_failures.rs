@@ -6,7 +6,6 @@ mod common;
 
 use std::fs::{self, File};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::kernel::{Refusal, refusing};
 use common::refused;
@@ -114,58 +113,61 @@ fn a_walk_that_is_zipped_ends_with_its_last_block() -> Result<()> {
 }
 
 #[cfg(feature = "rayon")]
-#[test]
-fn progress_may_use_the_threads_of_the_walk() -> Result<()> {
-    use rayon::prelude::*;
-    let a = MmapArrayMut::<u8>::scratch(100_000)?;
-    let last = AtomicUsize::new(0);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    let walk = || {
-        let blocks = a.blocks().bytes(100).progress(|done, total| {
-            // Whoever waits here may be given blocks of this very walk.
-            let found = (0..64_u64).into_par_iter().map(|n| n + done).sum::<u64>();
-            assert_eq!(found, 64 * done + 63 * 32);
-            assert!(last.swap(done as usize, Ordering::Relaxed) < done as usize && done <= total);
-        });
-        blocks.into_par_iter().map(|block| block.len()).sum::<usize>()
-    };
-    assert_eq!(pool.install(walk), 100_000);
-    assert_eq!(last.into_inner(), 100_000);
-    Ok(())
-}
+mod in_parallel {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-#[cfg(feature = "rayon")]
-#[test]
-fn a_panic_stops_the_other_threads_too() -> Result<()> {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    let mut a = MmapArrayMut::<u8>::scratch(1000)?;
-    let (calls, started, panicked) = (AtomicUsize::new(0), std::sync::Barrier::new(2), AtomicBool::new(false));
-    let walk = || {
-        a.blocks_mut().bytes(1).parallel(true).for_each(|_| {
-            // Both threads have begun; one of them ends at once, and the other goes on once it has.
-            if calls.fetch_add(1, Ordering::Relaxed) < 2 && started.wait().is_leader() {
-                let _unwinding = SetOnDrop(&panicked);
-                panic!("enough");
-            }
-            while !panicked.load(Ordering::Relaxed) {
+    use ndarray_mmap::{MmapArrayMut, Result};
+
+    #[test]
+    fn progress_may_use_the_threads_of_the_walk() -> Result<()> {
+        use rayon::prelude::*;
+        let a = MmapArrayMut::<u8>::scratch(100_000)?;
+        let last = AtomicUsize::new(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let walk = || {
+            let blocks = a.blocks().bytes(100).progress(|done, total| {
+                // Whoever waits here may be given blocks of this very walk.
+                let found = (0..64_u64).into_par_iter().map(|n| n + done).sum::<u64>();
+                assert_eq!(found, 64 * done + 63 * 32);
+                assert!(last.swap(done as usize, Ordering::Relaxed) < done as usize && done <= total);
+            });
+            blocks.into_par_iter().map(|block| block.len()).sum::<usize>()
+        };
+        assert_eq!(pool.install(walk), 100_000);
+        assert_eq!(last.into_inner(), 100_000);
+        Ok(())
+    }
+
+    #[test]
+    fn a_panic_stops_the_other_threads_too() -> Result<()> {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let mut a = MmapArrayMut::<u8>::scratch(1000)?;
+        let (calls, started, panicked) = (AtomicUsize::new(0), std::sync::Barrier::new(2), AtomicBool::new(false));
+        let walk = || {
+            a.blocks_mut().bytes(1).parallel(true).for_each(|_| {
+                // Both threads have begun; one of them ends at once, and the other goes on once it has.
+                if calls.fetch_add(1, Ordering::Relaxed) < 2 && started.wait().is_leader() {
+                    let _unwinding = SetOnDrop(&panicked);
+                    panic!("enough");
+                }
+                while !panicked.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
                 std::thread::yield_now();
-            }
-            std::thread::yield_now();
-        })
-    };
-    let panic = catch_unwind(AssertUnwindSafe(|| pool.install(walk))).unwrap_err();
-    assert_eq!(panic.downcast_ref::<&str>(), Some(&"enough"));
-    assert!(calls.into_inner() < 500, "the other thread has walked all of its half");
-    Ok(())
-}
+            })
+        };
+        let panic = catch_unwind(AssertUnwindSafe(|| pool.install(walk))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"enough"));
+        assert!(calls.into_inner() < 500, "the other thread has walked all of its half");
+        Ok(())
+    }
 
-#[cfg(feature = "rayon")]
-struct SetOnDrop<'f>(&'f AtomicBool);
+    struct SetOnDrop<'f>(&'f AtomicBool);
 
-#[cfg(feature = "rayon")]
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+    impl Drop for SetOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

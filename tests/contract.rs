@@ -123,13 +123,14 @@ fn every_npy_door_has_the_signature_of_the_contract() {
 #[test]
 fn every_method_has_the_signature_of_the_contract_on_the_modes_it_belongs_to() {
     type Base<M> = MmapArrayBase<f64, Ix2, M>;
+    type Free<M> = MmapArrayBase<f64, IxDyn, M>;
     type Rows = ArrayRef<f64, Ix2>;
     fn any<M>() {
         let _: for<'a> fn(&'a Base<M>) -> ArrayView2<'a, f64> = Base::<M>::view;
         let _: fn(&Base<M>) -> Option<&Path> = Base::<M>::path;
         let _: fn(&Base<M>) -> u64 = Base::<M>::offset;
         let _: fn(&Base<M>) -> Mode = Base::<M>::mode;
-        let _: fn(Base<M>) -> Result<MmapArrayBase<f64, IxDyn, M>> = Base::<M>::into_dimensionality;
+        let _: fn(Base<M>) -> Result<Free<M>> = Base::<M>::into_dimensionality;
         let _: fn(&Base<M>, Advice) -> Result<()> = Base::<M>::advise;
         let _: fn(&Base<M>) -> Result<()> = Base::<M>::evict;
         let _: fn(&Base<M>) -> Result<f64> = Base::<M>::residency;

@@ -166,3 +166,27 @@ fn growing_beyond_the_limit_of_the_process_is_an_error() {
     })
     .well();
 }
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn copying_and_mapping_into_a_sparse_file_on_a_full_disk_are_errors() {
+    fn sparse(disk: &Mount, len: usize) -> MmapArrayMut<u8, Ix1> {
+        let options = MmapArrayMut::<u8>::options().shape(len).preallocate(false);
+        // SAFETY: only this test knows the file.
+        unsafe { options.create(disk.path().join("a.bin")).unwrap() }
+    }
+    let source = MmapArrayMut::<u8>::scratch(TOO_MUCH).unwrap();
+    for disk in small_disks() {
+        // Written through the file.
+        is_storage_full(sparse(&disk, TOO_MUCH).assign_tiled(&source).unwrap_err());
+        is_storage_full(source.blocks().map_into(&mut sparse(&disk, TOO_MUCH), |x| x + 1).unwrap_err());
+    }
+    // Stored: the array is too small to ask where it is.
+    let disk = Mount::tmpfs(4 * MIB);
+    let mut small = sparse(&disk, MIB / 2);
+    assert!(fs::write(disk.path().join("filler"), vec![1; TOO_MUCH]).is_err());
+    let half = source.slice(ndarray::s![..MIB / 2]);
+    assert_eq!(small.assign_tiled(&half).unwrap_err().kind(), ErrorKind::Fault);
+    assert_eq!(small.assign_tiled(&half).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(small.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+}

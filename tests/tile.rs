@@ -208,6 +208,21 @@ fn a_panic_in_the_conversion_reaches_the_caller() {
     }
 }
 
+#[test]
+fn progress_counts_up_to_all_of_the_bytes_whichever_way_they_go() {
+    let src = counting((1500, 1100));
+    // To a file that nothing of is in memory, and then to one of which all is.
+    let mut to = MmapArrayMut::<f64>::scratch((1100, 1500)).unwrap();
+    for _ in 0..2 {
+        let mut told = vec![];
+        let copy = to.tiled().progress(|done, total| told.push((done, total)));
+        copy.assign_with(&src.t(), |&x| x.into()).unwrap();
+        assert_eq!(*to, src.t().mapv(f64::from));
+        assert!(told.len() > 1 && told.is_sorted());
+        assert_eq!(*told.last().unwrap(), (1500 * 1100 * 8, 1500 * 1100 * 8));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_was_cut_is_an_error_and_then_a_poisoned_array() {

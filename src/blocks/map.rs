@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
 use super::Blocks;
 use super::iter::stretches;
-use super::reduce::{StopOnPanic, on_threads};
-use super::walk::{Habits, OnProgress, Purpose, Walk, fits_in_cache, lock};
+use super::walk::{Habits, Purpose, Walk, fits_in_cache};
 use crate::access::Stored;
 use crate::array::{MmapArrayBase, Pages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlockSize, Layout};
+use crate::progress::OnProgress;
+use crate::threads::{Stop, lock, on_pool};
 
 /// What is computed before it is written: as much as a core's own cache holds.
 const IN_ORDER: usize = 256 * 1024;
@@ -213,7 +213,7 @@ impl How<'_> {
         let writing = Walk::new(pages, Habits { evict, keep_cached, progress }, Purpose::Overwrite);
         let through_file = pages.write_at_works() && !pages.look_present();
         let failed = Mutex::new(None);
-        let stopped = AtomicBool::new(false);
+        let stop = Stop::default();
         let stretches = stretches(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
         let stretches = Mutex::new(stretches);
 
@@ -239,10 +239,9 @@ impl How<'_> {
         };
         let work = || {
             let Some(mut mine) = lock(&stretches).pop() else { return };
-            let stop = StopOnPanic(&stopped);
             let end = mine.end();
             let mut buffer = Vec::new();
-            while !stopped.load(Ordering::Relaxed)
+            while !stop.is_set()
                 && let Some((block, mut to)) = mine.next_numbered()
             {
                 let at = partition.elements(block);
@@ -258,15 +257,14 @@ impl How<'_> {
                 readings.iter().for_each(|(walk, item)| walk.leave(at.start * item..at.end * item));
                 if let Err(e) = written {
                     lock(&failed).get_or_insert(e);
-                    stopped.store(true, Ordering::Relaxed);
+                    stop.set();
                 }
             }
-            std::mem::forget(stop);
         };
         let written = pages.guarded(|| {
             // Writing would make a file that was cut longer again, with nothing in the gap.
             pages.check_file()?;
-            on_threads(threads, work);
+            on_pool(threads, || stop.on_panic(work));
             lock(&failed).take().map_or_else(|| writing.end(), Err)
         });
         drop(stretches);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::units::Units;
-use super::walk::lock;
 use crate::array::ReadAhead;
+use crate::threads::lock;
 
 /// Two keep a disk busy while one of them is being told of the next window.
 const READERS: usize = 2;

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, ShapeBuilder};
 
 use super::accumulate::{Accumulate, Mean, Running, Total};
 use super::pairwise::{MinMax, Moments, Reduction, Spread, Tree, in_pairs};
-use super::walk::lock;
 use super::{Blocks, BlocksMut, Elements};
 use crate::error::Result;
 use crate::layout::{Order, axes};
+use crate::threads::{Stop, lock, on_pool};
 
 type MeanOf<A> = <<A as Accumulate>::Sum as Total>::Mean;
 
@@ -173,11 +173,10 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
         let threads = self.threads();
         let size = self.item().size();
         let (elements, partition, walk) = self.walk();
-        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (next, stop) = (AtomicUsize::new(0), Stop::default());
         let serve = || {
             let mut state = state();
-            let stop = StopOnPanic(&stopped);
-            while !stopped.load(Ordering::Relaxed) {
+            while !stop.is_set() {
                 let block = next.fetch_add(1, Ordering::Relaxed);
                 if block >= partition.len() {
                     break;
@@ -188,10 +187,9 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
                 work(&mut state, block, at.clone(), &elements[at]);
                 walk.leave(bytes);
             }
-            std::mem::forget(stop);
             state
         };
-        on_threads(threads.min(partition.len()), serve)
+        on_pool(threads.min(partition.len()), || stop.on_panic(serve))
     }
 }
 
@@ -208,15 +206,12 @@ impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
         let (threads, pages) = (self.threads(), self.pages);
         let (elements, partition, walk) = self.walk();
         let stretches = Mutex::new(super::iter::stretches(elements, &partition, &walk, threads));
-        let stopped = AtomicBool::new(false);
-        pages.guarded(|| {
-            on_threads(threads, || {
-                let mine = lock(&stretches).pop();
-                let stop = StopOnPanic(&stopped);
-                mine.into_iter().flatten().take_while(|_| !stopped.load(Ordering::Relaxed)).for_each(&f);
-                std::mem::forget(stop);
-            });
-        })?;
+        let stop = Stop::default();
+        let serve = || {
+            let mine = lock(&stretches).pop();
+            mine.into_iter().flatten().take_while(|_| !stop.is_set()).for_each(&f);
+        };
+        pages.guarded(|| on_pool(threads, || stop.on_panic(serve)))?;
         walk.end()
     }
 }
@@ -230,34 +225,6 @@ impl<D: Dimension, E: Elements<D>> super::BlocksBase<'_, D, E> {
         }
         debug_assert!(!self.parallel || cfg!(feature = "rayon"));
         1
-    }
-}
-
-/// Runs `serve` on so many threads of the pool at once, this one included; at least once.
-pub(super) fn on_threads<S: Send>(threads: usize, serve: impl Fn() -> S + Sync) -> Vec<S> {
-    #[cfg(feature = "rayon")]
-    if threads > 1 {
-        let states = Mutex::new(Vec::new());
-        rayon::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|_| {
-                    let state = serve();
-                    lock(&states).push(state);
-                });
-            }
-        });
-        return std::mem::take(&mut *lock(&states));
-    }
-    debug_assert!(threads <= 1);
-    vec![serve()]
-}
-
-/// Unless it is forgotten, tells the other threads to stop.
-pub(super) struct StopOnPanic<'s>(pub(super) &'s AtomicBool);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -7,13 +7,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::read_ahead::Readers;
 use super::units::Units;
 use crate::array::Pages;
 use crate::error::{Error, Result};
 use crate::file::available_memory;
+use crate::progress::{OnProgress, Progress};
+use crate::threads::lock;
 
 /// How many windows are asked for before they are needed.
 const AHEAD: usize = 3;
@@ -30,8 +32,6 @@ const WORTH_READING_AHEAD: usize = 16 << 20;
 
 /// How much may be on its way to the disk before a walk that writes waits for the oldest of it.
 const MOST_DIRTY: usize = 32 << 20;
-
-pub(super) type OnProgress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
 
 /// How a walk treats the memory it passes through.
 pub(super) struct Habits<'a> {
@@ -82,22 +82,8 @@ pub(super) struct Walk<'a> {
     windows: Vec<AtomicU8>,
     /// From the first page on that is not there yet; `None` where they cannot be had.
     readers: OnceLock<Option<Readers>>,
-    told: Mutex<Told<'a>>,
+    progress: Progress<'a>,
     dirty: Mutex<Dirty>,
-}
-
-/// What the caller is told of the walk.
-struct Told<'a> {
-    done: u64,
-    total: u64,
-    /// Away while it is called.
-    progress: Option<OnProgress<'a>>,
-}
-
-impl fmt::Debug for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes", self.done, self.total)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +120,7 @@ impl<'a> Walk<'a> {
             windows: (0..windows).map(|_| AtomicU8::new(NOT_ASKED_FOR)).collect(),
             readers: OnceLock::new(),
             units,
-            told: Mutex::new(Told { done: 0, total: len as u64, progress }),
+            progress: Progress::new(len as u64, progress),
             dirty: Mutex::default(),
         }
     }
@@ -193,27 +179,7 @@ impl<'a> Walk<'a> {
             finished.end = n + 1;
         }
         self.finish(finished);
-        self.tell(bytes.len());
-    }
-
-    /// Not under the lock: the caller's function may take its time, or have blocks walked by this very thread.
-    fn tell(&self, bytes: usize) {
-        let mut told = lock(&self.told);
-        told.done += bytes as u64;
-        // A second panic would end the process.
-        if std::thread::panicking() {
-            return;
-        }
-        while let Some(mut progress) = told.progress.take() {
-            let (done, total) = (told.done, told.total);
-            drop(told);
-            progress(done, total);
-            told = lock(&self.told);
-            told.progress = Some(progress);
-            if told.done == done {
-                return;
-            }
-        }
+        self.progress.advance(bytes.len());
     }
 
     /// Every byte of these units was walked.
@@ -276,9 +242,4 @@ impl Drop for Walk<'_> {
         // The system reads ahead of what it is asked for, also into what was let go of before.
         self.units.to_uncache().for_each(|bytes| self.pages.uncache(bytes));
     }
-}
-
-/// What a panic leaves behind here is no worse for it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
 //! How a copy between two layouts is cut into tiles, so that each page of either side is visited a few times only.
 //!
 //! A tile is a box of indices. It grows along the axes that are inner to one side, and along those inner to the other,
-//! in turn, so that the *runs* it consists of in the memory of each become long together. Once a run is no shorter than
-//! a page, a page meets the tile it lies in, or the tiles at both sides of a border, and between them one that is cut
-//! short by the end of an axis: three at most, however large the arrays are.
+//! in turn, so that the *runs* it consists of in the memory of each become long together: within a factor of two, and so
+//! at least half of the root of what a tile may have. A page meets as many tiles as it has runs, one more at a border, and
+//! one that is cut short by the end of an axis: 2 + ⌈page / run⌉ at most, however large the arrays are.
 
 use std::ops::Range;
 

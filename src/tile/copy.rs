@@ -4,10 +4,11 @@ use bytemuck::{NoUninit, Zeroable};
 use ndarray::{ArrayView, ArrayView1, ArrayView2, ArrayViewMut, ArrayViewMut1, ArrayViewMut2, Axis, IxDyn, Zip};
 
 use crate::layout::Tiling;
+use crate::progress::Progress;
 use crate::stream::past_cache;
 
 /// What a tile takes of each side, in bytes: pages of it that are open at a time are few enough for the processor to
-/// remember where they are, and yet it has whole pages of elements as small as 2 bytes in both.
+/// remember where they are, and yet it has whole pages of elements of 4 bytes and more in both.
 const TILE: usize = 4 << 20;
 
 /// Elements that a piece of a plane has of each contiguous lane of the source: enough of them follow each other for the
@@ -59,16 +60,29 @@ impl<B, A, F: Fn(&B) -> A + Sync> Convert<B, A> for By<F> {
 }
 
 /// Stores `from` in `to`, which is in C order, on all threads of the current pool.
-pub(super) fn copy<A, B, C>(to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, convert: &C)
-where
+pub(super) fn copy<A, B, C>(
+    to: ArrayViewMut<'_, A, IxDyn>,
+    from: ArrayView<'_, B, IxDyn>,
+    convert: &C,
+    progress: &Progress<'_>,
+) where
     A: NoUninit + Zeroable + Send + Sync,
     B: Sync,
     C: Convert<B, A>,
 {
-    let budget = TILE / size_of::<A>().max(size_of::<B>()).max(1);
+    let budget = budget(size_of::<A>().max(size_of::<B>()));
     let tiling = Tiling::new(from.shape(), to.strides(), from.strides(), budget, usize::MAX);
     let past_cache = to.len() * size_of::<A>() >= PAST_CACHE;
-    in_tiles(to, from, tiling.tile(), &|to, from| copy_tile(to, from, convert, past_cache));
+    in_tiles(to, from, tiling.tile(), &|to, from| {
+        let bytes = to.len() * size_of::<A>();
+        copy_tile(to, from, convert, past_cache);
+        progress.advance(bytes);
+    });
+}
+
+/// Items that a tile has, of so many bytes each.
+pub(super) fn budget(item: usize) -> usize {
+    TILE / item.max(1)
 }
 
 /// Halves both sides at the border of a tile, until they are tiles.

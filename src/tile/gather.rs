@@ -3,15 +3,15 @@
 
 use std::mem::take;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytemuck::AnyBitPattern;
 use ndarray::{Array, Axis, Dimension};
 
-use super::through_file::on_threads;
 use crate::array::{MmapArrayBase, Pages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
+use crate::threads::{lock, on_waiting_threads};
 
 /// Threads that wait for a disk, so that it has enough to choose from.
 const WAITING: usize = 32;
@@ -175,7 +175,7 @@ fn read<A: AnyBitPattern + Send>(pages: Pages<'_>, pieces: &mut [Piece<'_, A>]) 
     let share = pieces.len().div_ceil(threads).min(SHARE);
     let shares = Mutex::new(pieces.chunks_mut(share));
     let failed = Mutex::new(None);
-    on_threads(threads, &|| {
+    on_waiting_threads(threads, "gather", &|| {
         let mut buffer = Vec::new();
         loop {
             let share = lock(&shares).next();
@@ -187,7 +187,7 @@ fn read<A: AnyBitPattern + Send>(pages: Pages<'_>, pieces: &mut [Piece<'_, A>]) 
             }
         }
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    lock(&failed).take().map_or(Ok(()), Err)
 }
 
 /// Splits pieces into groups that are worth one read each.
@@ -234,10 +234,6 @@ fn read_group<A: AnyBitPattern>(pages: Pages<'_>, group: &mut [Piece<'_, A>], bu
 
 fn bytes_of<A>(elements: Range<usize>) -> Range<usize> {
     elements.start * size_of::<A>()..elements.end * size_of::<A>()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

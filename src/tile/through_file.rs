@@ -2,9 +2,8 @@
 //! written, nor stay once they are.
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
@@ -14,6 +13,8 @@ use crate::array::Pages;
 use crate::error::Result;
 use crate::layout::Tiling;
 use crate::mapping::will_need;
+use crate::progress::Progress;
+use crate::threads::{Stop, computing_threads, lock, on_waiting_threads};
 
 /// Threads that wait for a disk, rather than compute.
 const WAITING: usize = 8;
@@ -36,7 +37,7 @@ pub(super) struct ThroughFile<'a> {
 impl<'a> ThroughFile<'a> {
     /// For arrays that fit in memory, and of which what is read is in memory mostly.
     pub(super) fn cached(pages: Pages<'a>) -> Self {
-        Self { pages, threads: computing(), tile: 8 << 20, run: 1024, keep_cached: true }
+        Self { pages, threads: computing_threads(), tile: 8 << 20, run: 1024, keep_cached: true }
     }
 
     /// For arrays that do not fit in memory, of which so much is free.
@@ -47,26 +48,31 @@ impl<'a> ThroughFile<'a> {
         Self { pages, threads: WAITING, tile, run: usize::MAX, keep_cached: false }
     }
 
+    /// Items that a tile has, of so many bytes each, and how many are enough to read in one piece.
+    pub(super) fn budget(&self, item: usize) -> (usize, usize) {
+        (self.tile / item, (self.run / item).max(1))
+    }
+
     /// Stores `from`, whose C order is the order of the file.
-    pub(super) fn write<A, B, C>(&self, from: ArrayView<'_, B, IxDyn>, convert: &C) -> Result<()>
+    pub(super) fn write<A, B, C>(
+        &self,
+        from: ArrayView<'_, B, IxDyn>,
+        convert: &C,
+        progress: &Progress<'_>,
+    ) -> Result<()>
     where
         A: AnyBitPattern + NoUninit + Send + Sync,
         B: Sync,
         C: Convert<B, A>,
     {
         let item = size_of::<A>().max(size_of::<B>());
-        let (budget, enough) = (self.tile / item, (self.run / item).max(1));
+        let (budget, enough) = self.budget(item);
         let tiling = Tiling::new(from.shape(), &c_strides(from.shape()), from.strides(), budget, enough);
-        let next = AtomicUsize::new(0);
-        let failed = Mutex::new(None);
-        let fail = |failure| {
-            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-            next.store(tiling.len(), Ordering::Relaxed);
-        };
-        on_threads(self.threads.min(tiling.len()), &|| {
+        let (next, stop, failed) = (AtomicUsize::new(0), Stop::default(), Mutex::new(None));
+        let serve = || -> Result<()> {
             let mut buffer: Vec<A> = Vec::new();
             let mut behind = None;
-            loop {
+            while !stop.is_set() {
                 let tile = next.fetch_add(1, Ordering::Relaxed);
                 if tile >= tiling.len() {
                     break;
@@ -81,17 +87,19 @@ impl<'a> ThroughFile<'a> {
                     unreachable!("the buffer is as long as the tile");
                 };
                 copy_tile(to, part, convert, false);
-                let stored =
-                    self.store(&buffer, &tiling, &indices).and_then(|bytes| self.let_go(&mut behind, Some(bytes)));
-                if let Err(failure) = stored {
-                    return fail(failure);
-                }
+                let bytes = self.store(&buffer, &tiling, &indices)?;
+                self.let_go(&mut behind, Some(bytes))?;
+                progress.advance(size_of_val(&buffer[..]));
             }
-            if let Err(failure) = self.let_go(&mut behind, None) {
-                fail(failure);
+            self.let_go(&mut behind, None)
+        };
+        on_waiting_threads(self.threads.min(tiling.len()), "tile", &|| {
+            if let Err(e) = stop.on_panic(serve) {
+                lock(&failed).get_or_insert(e);
+                stop.set();
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        lock(&failed).take().map_or(Ok(()), Err)
     }
 
     /// Writes a tile, and tells between which bytes of the array it lies.
@@ -118,29 +126,6 @@ impl<'a> ThroughFile<'a> {
         }
         Ok(())
     }
-}
-
-/// How many threads have a processor each.
-fn computing() -> usize {
-    #[cfg(feature = "rayon")]
-    return rayon::current_num_threads();
-    #[cfg(not(feature = "rayon"))]
-    1
-}
-
-/// Runs `work` on so many threads at once, if they can be had, this one among them.
-pub(super) fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map_while(|_| thread::Builder::new().name("tile".into()).spawn_scoped(scope, work).ok())
-            .collect();
-        work();
-        for other in others {
-            if let Err(panic) = other.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    });
 }
 
 /// Starts reading what is not in memory. Whoever then looks at it waits for these pieces only, where a fault would also
