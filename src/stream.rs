@@ -12,6 +12,9 @@ use std::marker::PhantomData;
 
 use bytemuck::NoUninit;
 
+/// How much has to be stored for it to be out of the cache before it is looked at, in bytes.
+pub(crate) const WORTH_IT: usize = 16 << 20;
+
 /// Takes memory to be stored to for the time `'to`, which is longer than [`past_cache`] runs: so nobody can look at it
 /// before the fence. That the lifetime is invariant and that it stays on its thread are what makes this true.
 pub(crate) struct Stores<'to> {

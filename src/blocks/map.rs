@@ -14,6 +14,7 @@ use crate::array::{MmapArrayBase, Pages};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BlockSize, Layout};
 use crate::progress::OnProgress;
+use crate::stream::{self, past_cache};
 use crate::threads::{Stop, lock, on_pool};
 
 /// What is computed before it is written: as much as a core's own cache holds.
@@ -27,6 +28,9 @@ const SLAB: usize = 16 << 20;
 
 impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
     /// Stores `f` of each element in `out`, an array of the same shape in a file. The element and the order may differ.
+    ///
+    /// (With another order, the elements are read in blocks of those of `out`; where both arrays are larger than memory,
+    /// [`assign_tiled_with`](MmapArrayBase::assign_tiled_with) reads each of their pages less often.)
     ///
     /// Memory stays bounded, as for every walk: results are written to the file block by block, and never pile up.
     /// [`bytes`](Self::bytes) and [`rows`](Self::rows) are then those of `out`. By default what is written stays in the
@@ -170,6 +174,16 @@ impl<'s, A, E: Dimension> Source<'s, A, E> {
     }
 }
 
+/// How results reach the array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Storing {
+    /// Where its pages are not in memory, and need not be brought there to be overwritten.
+    ThroughFile,
+    /// Where there is more than a cache holds.
+    PastCache,
+    InPlace,
+}
+
 /// A walk over an array to be written, and those it is computed from.
 struct How<'a> {
     size: Option<BlockSize>,
@@ -211,7 +225,13 @@ impl How<'_> {
             Box::new(move |done, of| tell((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
         let writing = Walk::new(pages, Habits { evict, keep_cached, progress }, Purpose::Overwrite);
-        let through_file = pages.write_at_works() && !pages.look_present();
+        let how = if pages.write_at_works() && !pages.look_present() {
+            Storing::ThroughFile
+        } else if pages.len() >= stream::WORTH_IT {
+            Storing::PastCache
+        } else {
+            Storing::InPlace
+        };
         let failed = Mutex::new(None);
         let stop = Stop::default();
         let stretches = stretches(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
@@ -246,13 +266,19 @@ impl How<'_> {
             {
                 let at = partition.elements(block);
                 readings.iter().for_each(|(walk, item)| walk.enter(at.start * item..at.end * item, end * item));
-                let written = if through_file {
+                let to = to.as_slice_memory_order_mut().unwrap_or_default();
+                let written = if how == Storing::InPlace {
+                    fill(block, to);
+                    Ok(())
+                } else {
                     buffer.resize(at.len(), C::zeroed());
                     fill(block, &mut buffer);
-                    pages.write_at(bytemuck::cast_slice(&buffer), at.start * size_of::<C>())
-                } else {
-                    fill(block, to.as_slice_memory_order_mut().unwrap_or_default());
-                    Ok(())
+                    if how == Storing::ThroughFile {
+                        pages.write_at(bytemuck::cast_slice(&buffer), at.start * size_of::<C>())
+                    } else {
+                        past_cache(|stores| stores.copy_from_slice(to, &buffer));
+                        Ok(())
+                    }
                 };
                 readings.iter().for_each(|(walk, item)| walk.leave(at.start * item..at.end * item));
                 if let Err(e) = written {

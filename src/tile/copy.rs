@@ -5,7 +5,7 @@ use ndarray::{ArrayView, ArrayView1, ArrayView2, ArrayViewMut, ArrayViewMut1, Ar
 
 use crate::layout::Tiling;
 use crate::progress::Progress;
-use crate::stream::past_cache;
+use crate::stream::{self, past_cache};
 
 /// What a tile takes of each side, in bytes: pages of it that are open at a time are few enough for the processor to
 /// remember where they are, and yet it has whole pages of elements of 4 bytes and more in both.
@@ -18,9 +18,6 @@ const LONG: usize = 512;
 /// Bytes that a piece of a plane has of each row of the target: whole lines of the cache mostly, wherever it starts. A
 /// piece then stays in a core's own cache.
 const WIDE: usize = 1024;
-
-/// How much has to be stored for it to be out of the cache before it is looked at, in bytes.
-const PAST_CACHE: usize = 16 << 20;
 
 /// Elements of a side of the squares that are kept in registers.
 const CELL: usize = 8;
@@ -72,7 +69,7 @@ pub(super) fn copy<A, B, C>(
 {
     let budget = budget(size_of::<A>().max(size_of::<B>()));
     let tiling = Tiling::new(from.shape(), to.strides(), from.strides(), budget, usize::MAX);
-    let past_cache = to.len() * size_of::<A>() >= PAST_CACHE;
+    let past_cache = to.len() * size_of::<A>() >= stream::WORTH_IT;
     in_tiles(to, from, tiling.tile(), &|to, from| {
         let bytes = to.len() * size_of::<A>();
         copy_tile(to, from, convert, past_cache);
