@@ -142,6 +142,22 @@ proptest! {
             let std = parallel!(cut!(a.blocks(), cut), par).std(ddof).unwrap();
             assert_relative_eq!(std * std, var, max_relative = 1e-12);
         }
+        let least = values.iter().copied().reduce(f64::min);
+        let most = values.iter().copied().reduce(f64::max);
+        prop_assert_eq!(parallel!(cut!(a.blocks(), cut), par).min_max(), least.zip(most));
+        let folded = cut!(a.blocks(), cut).fold(Vec::new(), |mut all, block| {
+            all.extend_from_slice(block.as_slice_memory_order().unwrap());
+            all
+        });
+        prop_assert_eq!(&folded, &values);
+        let seen = std::sync::Mutex::new((0, 0.0));
+        parallel!(cut!(a.blocks(), cut), par).for_each(|block| {
+            let mut seen = seen.lock().unwrap();
+            *seen = (seen.0 + block.len(), seen.1 + block.sum());
+        });
+        let (seen, sum) = seen.into_inner().unwrap();
+        prop_assert_eq!(seen, count);
+        assert_relative_eq!(sum, model.sum(), epsilon = 1e-3);
         for axis in (0..dim.len()).map(Axis) {
             let sums = parallel!(cut!(a.blocks(), cut), par).sum_axis(axis);
             assert_relative_eq!(sums, model.sum_axis(axis), epsilon = 1e-3);
