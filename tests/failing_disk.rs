@@ -50,7 +50,7 @@ fn a_page_that_cannot_be_read_ends_an_unguarded_process() {
         disk.image().set_len(2 * MIB as u64).unwrap();
         // Unmounts it, for nobody will be there to do so later; the open file keeps it alive.
         drop(disk);
-        a.sum();
+        std::hint::black_box(a.sum());
     })
     .by_signal(libc::SIGBUS);
 }
