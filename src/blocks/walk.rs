@@ -30,6 +30,9 @@ const ASKED_FOR: u8 = 2;
 /// Below this, starting threads costs more than waiting for the disk does.
 const WORTH_READING_AHEAD: usize = 16 << 20;
 
+/// How much is let go of at a time, in bytes.
+const LET_GO_TOGETHER: usize = 16 << 20;
+
 /// How much may be on its way to the disk before a walk that writes waits for the oldest of it.
 const MOST_DIRTY: usize = 32 << 20;
 
@@ -83,7 +86,16 @@ pub(super) struct Walk<'a> {
     /// From the first page on that is not there yet; `None` where they cannot be had.
     readers: OnceLock<Option<Readers>>,
     progress: Progress<'a>,
+    behind: Mutex<Behind>,
     dirty: Mutex<Dirty>,
+}
+
+/// What was walked and is still in memory.
+#[derive(Debug, Default)]
+struct Behind {
+    /// And whether they are to leave the cache.
+    ranges: Vec<(Range<usize>, bool)>,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +133,7 @@ impl<'a> Walk<'a> {
             readers: OnceLock::new(),
             units,
             progress: Progress::new(len as u64, progress),
+            behind: Mutex::default(),
             dirty: Mutex::default(),
         }
     }
@@ -189,14 +202,35 @@ impl<'a> Walk<'a> {
         }
         let uncache = self.units.is_to_uncache(units.start);
         let bytes = self.units.bytes(units);
-        if self.evict {
-            self.pages.evict(bytes.clone());
+        let to_disk = self.purpose == Purpose::Update || self.purpose == Purpose::Overwrite && self.uncache;
+        if to_disk {
+            if self.evict {
+                self.pages.evict(bytes.clone());
+            }
+            return self.write_back(bytes, uncache);
         }
-        match self.purpose {
-            Purpose::Update => self.write_back(bytes, uncache),
-            Purpose::Overwrite if self.uncache => self.write_back(bytes, uncache),
-            _ if uncache => self.pages.uncache(bytes),
-            _ => {}
+        let mut behind = lock(&self.behind);
+        behind.bytes += bytes.len();
+        behind.ranges.push((bytes, uncache));
+        if behind.bytes >= LET_GO_TOGETHER {
+            let behind = std::mem::take(&mut *behind);
+            self.let_go(behind);
+        }
+    }
+
+    /// Next to each other where they can be: letting go has every processor forget what it knows of the pages.
+    fn let_go(&self, Behind { mut ranges, .. }: Behind) {
+        ranges.sort_unstable_by_key(|(bytes, _)| bytes.start);
+        let next_to_each_other =
+            |a: &(Range<usize>, bool), b: &(Range<usize>, bool)| a.0.end == b.0.start && a.1 == b.1;
+        for alike in ranges.chunk_by(next_to_each_other) {
+            let (bytes, uncache) = (alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1);
+            if self.evict {
+                self.pages.evict(bytes.clone());
+            }
+            if uncache {
+                self.pages.uncache(bytes);
+            }
         }
     }
 
@@ -236,6 +270,7 @@ impl Drop for Walk<'_> {
     fn drop(&mut self) {
         drop(self.readers.take());
         let _ = self.end();
+        self.let_go(std::mem::take(&mut *lock(&self.behind)));
         if self.evict {
             self.units.given_up().for_each(|bytes| self.pages.evict(bytes));
         }
