@@ -38,10 +38,10 @@ where
     /// either is visited by at most 2 + ⌈page / run⌉ tiles, however large the arrays are (by one, where rows are whole
     /// pages and runs whole rows of them). Runs are at least half of √(tile / item) items long where the axes are: with
     /// tiles of 4 MiB in memory, 362 elements of 8 bytes. (A source in memory for a target that is not has runs of 1 KiB.)
-    /// Where the arrays do not fit in memory, tiles are as large as
-    /// there is room for, up to 64 MiB; several are read and written at a time; and what was written is on its way to
-    /// the disk at once, and leaves the system's cache: a [`flush`](Self::flush) at the end has next to nothing left to
-    /// do. (On Linux; elsewhere memory is the system's to manage.) The source is the system's to let go of.
+    /// Where the arrays do not fit in memory, tiles are as large as there is room for, up to 64 MiB; several are read and
+    /// written at a time; and what was written is on its way to the disk at once, and leaves the system's cache: a
+    /// [`flush`](Self::flush) at the end has next to nothing left to do. (On Linux; elsewhere memory is the system's to
+    /// manage.) The source is the system's to let go of.
     ///
     /// Where it is written through the file, which may take more threads than there are processors, they are threads of
     /// its own.
