@@ -20,7 +20,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Index, IndexMut, Range};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
@@ -32,7 +31,8 @@ use crate::layout::{Layout, Placement};
 use crate::mapping::{Advice, Mapping};
 use crate::npy::HeaderInPlace;
 
-pub(crate) use pages::{Pages, ReadAhead};
+use pages::SyncState;
+pub(crate) use pages::{FileWriter, Pages, ReadAhead};
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
@@ -128,9 +128,7 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     mode: Mode,
     /// Of a `.npy` file whose array can change its shape.
     header: Option<HeaderInPlace>,
-    /// After a failed flush nobody knows what reached the disk, after a fault what the array holds; and no later success
-    /// can tell.
-    poisoned: AtomicBool,
+    sync: SyncState,
     access: PhantomData<fn() -> M>,
 }
 
@@ -158,7 +156,6 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
         // offset within it overflows; (3) by the bound on `A`; (4) by the promise.
         let view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
         let Origin { path, offset, mode, header } = origin;
-        let poisoned = AtomicBool::new(false);
         Ok(Self {
             view,
             lent: None,
@@ -169,7 +166,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
             offset,
             mode,
             header,
-            poisoned,
+            sync: SyncState::default(),
             access: PhantomData,
         })
     }
@@ -232,7 +229,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
             offset: self.offset,
             mode: self.mode,
             header: self.header,
-            poisoned: self.poisoned,
+            sync: self.sync,
             access: PhantomData,
         })
     }
@@ -246,18 +243,18 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.mapping.advise(advice).map_err(|e| self.named(e))
     }
 
-    /// Lets go of the memory this process holds of the array; the next access brings it back from the file (mostly
-    /// from the system's cache of it). Nothing that was stored is lost.
+    /// Drops the memory that this process holds of the array; the next access brings it back from the file (mostly
+    /// from the page cache). Nothing that was stored is lost: what is not on the disk yet is written back first, and waited
+    /// for.
     ///
-    /// Does nothing where it would lose something: for copy-on-write and [`load`](Self::load)ed arrays.
+    /// Does nothing where it would lose something: for copy-on-write and [`load`](Self::load)ed arrays, and after a
+    /// failure to write back, or a fault.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the system refuses it.
+    /// [`ErrorKind::Io`] if the system refuses it, or could not write something back: a writable array is then poisoned, as
+    /// by [`flush`](MmapArrayBase::flush).
     pub fn evict(&self) -> Result<()> {
-        if self.poisoned.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.mapping.evict(0..self.mapping.len()).map_err(|e| self.named(e))
+        self.pages().evict(0..self.mapping.len()).map_err(|e| self.named(e))
     }
 
     /// The fraction of the array's pages that are in memory, in this process or in the system's cache: 0 to 1, and 1
@@ -277,18 +274,24 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// A lock asked for with [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and stays with it.
     ///
     /// # Errors
-    /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed. The array is released all the same.
-    pub fn close(self) -> Result<()> {
+    /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
+    /// file is shorter than the array. The array is released all the same.
+    pub fn close(mut self) -> Result<()> {
         self.check_poison()?;
-        match &self.backing {
-            Some(backing) => backing.give_back_reserve().map_err(|e| self.named(e)),
-            None => Ok(()),
+        let closed = self.release();
+        closed.map_err(|e| self.named(e))
+    }
+
+    fn release(&mut self) -> Result<()> {
+        if self.mapping.is_writable() {
+            self.pages().check_file()?;
         }
+        self.backing.as_mut().map_or(Ok(()), Backing::release_reserve)
     }
 
     /// The memory below the array, for those who walk it.
     pub(crate) fn pages(&self) -> Pages<'_> {
-        Pages::new(&self.mapping, self.backing.as_ref(), self.offset, &self.poisoned)
+        Pages::new(&self.mapping, self.backing.as_ref(), self.offset, &self.sync)
     }
 
     /// From now on it is unknown what is on the disk.
@@ -302,12 +305,6 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
 
     pub(crate) fn check_poison(&self) -> Result<()> {
         self.pages().check_poison().map_err(|e| self.named(e))
-    }
-
-    /// Of an array whose file nobody else can reach.
-    pub(crate) fn reached_by_nobody(mut self) -> Self {
-        self.mapping.reached_by_nobody();
-        self
     }
 
     pub(crate) fn named(&self, error: Error) -> Error {
@@ -346,6 +343,19 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
         self.view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
         self.layout = layout;
         Ok(())
+    }
+
+    /// Writes bytes within the file, by a system call.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        let backing = self.backing()?;
+        // SAFETY: `&mut self`: nobody looks at the array.
+        unsafe { backing.write_at(bytes, offset) }
+    }
+
+    /// What writes to the array through its file.
+    pub(crate) fn file_writer(&mut self) -> FileWriter<'_> {
+        // SAFETY: `&mut self`, for as long as the writer lives.
+        unsafe { FileWriter::new(self.pages()) }
     }
 
     /// For what is left of the array when its memory is given up.
@@ -391,11 +401,10 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) has less to do.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Poisoned`].
+    /// [`ErrorKind::Io`], which poisons the array as in [`flush`](Self::flush); [`ErrorKind::Poisoned`].
     pub fn flush_async(&self) -> Result<()> {
         self.check_poison()?;
-        let Some(backing) = &self.backing else { return Ok(()) };
-        self.mapping.flush_async(0..self.mapping.len(), backing, self.offset).map_err(|e| self.named(e))
+        self.pages().start_writeback(0..self.mapping.len()).map_err(|e| self.named(e))
     }
 
     /// Like [`flush`](Self::flush) for some rows: indices on the outermost axis in memory, which is the first in C
@@ -414,8 +423,11 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
         let folder = backing.open_folder().map_err(|e| self.named(e))?;
         // Pages past the end of a file, and those put in the place of others, are flushed to nowhere, and the system
         // calls it success.
-        let flushed = self.mapping.flush(bytes).and_then(|()| backing.sync_metadata_by(folder));
-        self.pages().poisoning(flushed).and_then(|()| self.pages().check_file()).map_err(|e| self.named(e))
+        let flushed = self.pages().sync(|| {
+            self.mapping.flush(bytes)?;
+            backing.sync_metadata_by(folder)
+        });
+        flushed.and_then(|()| self.pages().check_file()).map_err(|e| self.named(e))
     }
 }
 

@@ -43,10 +43,12 @@ pub type BlocksMut<'a, A, D> = BlocksBase<'a, D, &'a mut [A]>;
 /// order of memory. An array without elements has no blocks.
 ///
 /// # Memory
-/// The walk reads ahead of itself, from threads of its own, and lets go of what it has passed: of this process's memory
-/// always (but see [`evict`](Self::evict)), and of the system's cache where the array is too large for it (see
-/// [`keep_cached`](Self::keep_cached)). Hints given with [`advise`](MmapArrayBase::advise) stay as they are. Arrays in
-/// private memory are walked all the same; there is nothing to read or to let go of, then.
+/// The walk reads ahead of itself, from threads of its own. Where all arrays of the walk together fit in half of the memory
+/// that is free, as the system estimates it (the limits of control groups count), it keeps what it has passed in memory.
+/// Otherwise it evicts that: from this process (see [`evict`](Self::evict)), and from the page cache (see
+/// [`keep_cached`](Self::keep_cached)). Nothing is evicted before it is on the disk, nor if it cannot be written there.
+/// Hints given with [`advise`](MmapArrayBase::advise) stay as they are. Arrays in private memory are walked all the same;
+/// there is nothing to read or to evict, then.
 ///
 /// # Example
 /// ```
@@ -100,9 +102,9 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
 impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// Walks the array block by block, for writing.
     ///
-    /// What was stored is on its way to the disk as soon as the walk has passed it, and the walk waits for the disk
-    /// rather than let much pile up. For certainty there is [`flush`](MmapArrayBase::flush). What is stored in a
-    /// copy-on-write array stays in memory.
+    /// Where the walk evicts (see [`evict`](BlocksBase::evict)), what was stored is on its way to the disk as soon as the
+    /// walk has passed it, and the walk waits for the disk rather than let much pile up. For certainty there is
+    /// [`flush`](MmapArrayBase::flush). What is stored in a copy-on-write array stays in memory.
     pub fn blocks_mut(&mut self) -> BlocksMut<'_, A, D> {
         let (view, layout, pages) = self.view_mut_and_pages();
         BlocksBase::new(view.into_slice_memory_order().unwrap_or_default(), layout, pages)
@@ -143,20 +145,25 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
         self
     }
 
-    /// Whether this process lets go of the pages behind the walk, so that its resident set stays small. Nothing is
-    /// lost by it, and a page that is needed again comes back from the system's cache, or from the file. Has no effect
-    /// on copy-on-write arrays and private memory, where it would lose what was stored. Default: yes.
+    /// Whether pages behind the walk are evicted from this process, so that its resident set stays small. Nothing is lost
+    /// by it: what was stored is written back before, and waited for; and a page that is needed again comes back from the
+    /// page cache, or from the file. Has no effect on copy-on-write arrays and private memory, where it would lose what was
+    /// stored.
+    ///
+    /// Default: no if all arrays of the walk fit in half of the memory that is free, as the system estimates it; otherwise,
+    /// and with [`keep_cached(false)`](Self::keep_cached), yes.
     pub fn evict(mut self, evict: bool) -> Self {
-        self.habits.evict = evict;
+        self.habits.evict = Some(evict);
         self
     }
 
-    /// Whether what the walk reads, or writes, stays in the system's cache, so that the next walk finds it there.
-    /// Needs [`evict`](Self::evict); what was in the cache before is never taken out of it, nor is anything where the
-    /// system does not tell what was (Linux does not of files that the process neither owns nor may write to).
+    /// Whether what the walk reads, or writes, stays in the page cache, so that the next walk finds it there.
+    /// `false` needs [`evict`](Self::evict). What was in the cache before is never dropped from it, nor is anything where the
+    /// system does not tell what was (Linux does not of files that the process neither owns nor may write to), nor what is
+    /// written through a file handle of the caller's ([`map`](crate::MmapArrayOptions::map)).
     ///
-    /// Default: yes if the array fits in half of the memory that is free, as the system estimates it. Otherwise no: the
-    /// end of the array would push its own beginning out of the cache, and everything else with it.
+    /// Default: yes if all arrays of the walk fit in half of the memory that is free. Otherwise no: the end of the array would
+    /// push its own beginning out of the cache, and everything else with it.
     pub fn keep_cached(mut self, keep: bool) -> Self {
         self.habits.keep_cached = Some(keep);
         self

@@ -92,6 +92,12 @@ impl Error {
         self
     }
 
+    /// Says what went wrong besides.
+    pub(crate) fn and(mut self, besides: &str) -> Self {
+        self.0.message = format!("{} ({besides})", self.0.message).into();
+        self
+    }
+
     /// Names the file, unless a deeper layer already did.
     pub(crate) fn with_path(mut self, path: &Path) -> Self {
         self.0.path.get_or_insert_with(|| path.to_path_buf());

@@ -1,45 +1,43 @@
-//! Faults: a page of a mapped file that cannot be had (the file was cut, the disk failed or is full) is told by a
-//! signal that ends the process. While a guarded call runs, it becomes a flag instead.
+//! Faults: a page of a mapped file that cannot be had (the file was truncated, the disk failed or is full) is reported by
+//! a signal that ends the process. While a guarded call runs, it becomes a flag instead.
 //!
 //! Guarded calls enter their mapping in a registry of the whole process, so that faults of other threads that work for
-//! the call are found too. The handler puts anonymous pages where the mapping was, raises the flag and returns; the
-//! instruction is tried again and finds zeros. All other faults go to whoever handled them before.
+//! the call are found too. The handler puts an anonymous page where the missing one was, raises the flag and returns; the
+//! instruction is tried again and succeeds. Only if others have made the file shorter than the array, which breaks the
+//! promise that its bytes stay, is the whole mapping replaced at once: a long pass over it is then one fault, and not one a
+//! page. All other faults go to whoever handled them before.
 //!
 //! # Safety
 //! What keeps this sound:
 //! 1. Only memory of ours is replaced: a node's range is that of a mapping whose owner took the node, and gives it back
 //!    before the mapping is unmapped or moved, so that no later mapping at the same address meets it.
 //! 2. The handler may come at any moment: nodes are never freed, the list only grows, and a range that is being changed
-//!    is told by its version.
+//!    is recognised by its version.
 //! 3. The handler does what may be done in the middle of anything: it loads atomics, takes part in an election, and
-//!    makes system calls. It does not allocate, lock, wait, or touch mapped memory, and puts `errno` back.
-//! 4. What is put in place has the address, the length and the rights of what was there.
-//! 5. Nothing is replaced unless somebody asked for it, by being in a guarded call of that very mapping; and once only,
-//!    so that what is stored afterwards stays.
+//!    makes system calls. It does not allocate from the heap, lock, or touch mapped files, and puts `errno` back. It waits
+//!    only for an elected thread, which cannot wait for it: no signal handler runs on that thread meanwhile
+//!    ([`Election`]), and a fork leaves no election behind, for it names its process.
+//! 4. What is put in place has the address, the length and the rights of what was there; and, unless the file was
+//!    truncated, the bytes that could still be read.
+//! 5. Nothing is replaced unless somebody asked for it, by being in a guarded call of that very mapping; and each page
+//!    once only, so that what is stored afterwards stays: [`Node::replaced`] remembers which.
+//! 6. The descriptor that the handler looks at is open: whoever is in a guarded call has borrowed the file.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
-
-/// What a fault replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// All of the mapping, so that a long walk over a file that was cut is one fault and not one for each page.
-    Mapping,
-    /// The page that is missing, and no byte that anybody has seen: for arrays that nobody made a promise about.
-    Page,
-}
 
 /// A mapping's place in the registry, taken at its first guarded call and given back with the value.
 #[derive(Debug)]
 pub(crate) struct Watch {
     node: OnceLock<&'static Node>,
     writable: bool,
-    scope: Scope,
 }
 
 /// As long as one lives, a fault in its mapping raises the flag and ends nothing.
@@ -47,33 +45,42 @@ pub(crate) struct Watch {
 pub(crate) struct Inside<'a>(&'a Node);
 
 impl Watch {
-    pub(crate) fn new(writable: bool, scope: Scope) -> Self {
-        Self { node: OnceLock::new(), writable, scope }
+    pub(crate) fn new(writable: bool) -> Self {
+        Self { node: OnceLock::new(), writable }
     }
 
-    /// Before the first guarded call.
-    pub(crate) fn replace_only(&mut self, scope: Scope) {
-        self.scope = scope;
-    }
-
+    /// `start` shows byte `offset` of the file. `truncatable`: others can reach the file, and make it shorter.
+    ///
     /// # Errors
     /// If the system does not let the process handle the signal.
     ///
     /// # Safety
-    /// `start .. start + len` is a mapping with the rights that this watch was made for. Until the watch is dropped, or
-    /// told to [`forget`](Self::forget) it, it is neither unmapped nor moved, and called with no other range.
-    pub(crate) unsafe fn enter(&self, start: *const u8, len: usize) -> io::Result<Inside<'_>> {
-        let node = match self.node.get() {
-            Some(node) if HANDLING.load(Ordering::Acquire) => node,
-            _ => {
-                let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-                registry.handle_signals()?;
-                self.node.get_or_init(|| registry.take(Range::of(start, len, self.writable, self.scope)))
-            }
-        };
+    /// `start .. start + len` is a mapping of that part of the file, with the rights that this watch was made for. Until
+    /// the watch is dropped, or told to [`forget`](Self::forget) it, it is neither unmapped nor moved, and called with no
+    /// other range or file.
+    pub(crate) unsafe fn enter<'a>(
+        &'a self,
+        start: *const u8,
+        len: usize,
+        file: &'a File,
+        offset: u64,
+        truncatable: bool,
+    ) -> io::Result<Inside<'a>> {
+        if !HANDLING.load(Ordering::Acquire) {
+            registry().handle_signals()?;
+        }
+        let node = self.node(start, len);
+        // The same for every call. Before `active`, so that the handler finds it.
+        node.end.store(offset + len as u64, Ordering::Relaxed);
+        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
+        node.truncatable.store(truncatable, Ordering::Relaxed);
         // Nothing that the call reads is read before this, nor after the opposite in `drop`.
         node.active.fetch_add(1, Ordering::AcqRel);
         Ok(Inside(node))
+    }
+
+    fn node(&self, start: *const u8, len: usize) -> &'static Node {
+        self.node.get_or_init(|| registry().take(Range::of(start, len, self.writable)))
     }
 
     /// Whether pages of the mapping were replaced.
@@ -81,10 +88,19 @@ impl Watch {
         self.node.get().is_some_and(|node| node.faulted.load(Ordering::Acquire))
     }
 
+    /// Runs `f` if no page of the mapping was replaced, and lets none be replaced meanwhile. The mapping is the one that
+    /// [`enter`](Self::enter) is called with.
+    pub(crate) fn unless_faulted<R>(&self, start: *const u8, len: usize, f: impl FnOnce() -> R) -> Option<R> {
+        let node = self.node(start, len);
+        let _election = Election::win(&node.elected)?;
+        let faulted = node.faulted.load(Ordering::Acquire);
+        (!faulted).then(f)
+    }
+
     /// To be called before the mapping is moved. Forgets that it faulted, too: one that did is not to be moved.
     pub(crate) fn forget(&mut self) {
         if let Some(node) = self.node.take() {
-            REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).give_back(node);
+            registry().give_back(node);
         }
     }
 }
@@ -101,22 +117,21 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// Whole pages, and how to replace them.
+/// Whole pages.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     start: usize,
     end: usize,
     writable: bool,
-    scope: Scope,
 }
 
 impl Range {
-    const NOWHERE: Self = Self { start: 0, end: 0, writable: false, scope: Scope::Mapping };
+    const NOWHERE: Self = Self { start: 0, end: 0, writable: false };
 
-    fn of(start: *const u8, len: usize, writable: bool, scope: Scope) -> Self {
+    fn of(start: *const u8, len: usize, writable: bool) -> Self {
         let page = rustix::param::page_size();
         let end = (start.addr() + len).next_multiple_of(page);
-        Self { start: start.addr() / page * page, end, writable, scope }
+        Self { start: start.addr() / page * page, end, writable }
     }
 
     fn holds(self, address: usize) -> bool {
@@ -137,6 +152,14 @@ impl Range {
     fn len(self) -> usize {
         self.end - self.start
     }
+
+    fn pages(self) -> usize {
+        self.len() / rustix::param::page_size()
+    }
+
+    fn protection(self) -> c_int {
+        if self.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }
+    }
 }
 
 /// One registered mapping; afterwards, the place of a later one.
@@ -147,14 +170,21 @@ struct Node {
     /// Odd while the range changes.
     version: AtomicUsize,
     start: AtomicUsize,
-    end: AtomicUsize,
+    end_address: AtomicUsize,
     writable: AtomicBool,
-    by_page: AtomicBool,
+    /// Where the mapping ends in its file, in bytes.
+    end: AtomicU64,
+    file: AtomicI32,
+    truncatable: AtomicBool,
     /// How many guarded calls are running.
     active: AtomicUsize,
-    /// Whether a thread is replacing pages.
-    elected: AtomicBool,
+    /// The process in which a thread is replacing pages, or keeps others from it; else 0.
+    elected: AtomicI32,
     faulted: AtomicBool,
+    /// A bit for each page that was replaced: memory that the first fault asks the system for. Written to by the elected
+    /// thread only.
+    replaced: AtomicPtr<AtomicU8>,
+    all_replaced: AtomicBool,
 }
 
 impl Node {
@@ -163,12 +193,16 @@ impl Node {
             next,
             version: AtomicUsize::new(0),
             start: AtomicUsize::new(0),
-            end: AtomicUsize::new(0),
+            end_address: AtomicUsize::new(0),
             writable: AtomicBool::new(false),
-            by_page: AtomicBool::new(false),
+            end: AtomicU64::new(0),
+            file: AtomicI32::new(-1),
+            truncatable: AtomicBool::new(false),
             active: AtomicUsize::new(0),
-            elected: AtomicBool::new(false),
+            elected: AtomicI32::new(0),
             faulted: AtomicBool::new(false),
+            replaced: AtomicPtr::new(ptr::null_mut()),
+            all_replaced: AtomicBool::new(false),
         }
     }
 
@@ -178,9 +212,8 @@ impl Node {
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
         self.start.store(range.start, Ordering::Relaxed);
-        self.end.store(range.end, Ordering::Relaxed);
+        self.end_address.store(range.end, Ordering::Relaxed);
         self.writable.store(range.writable, Ordering::Relaxed);
-        self.by_page.store(range.scope == Scope::Page, Ordering::Relaxed);
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
@@ -189,9 +222,8 @@ impl Node {
         let version = self.version.load(Ordering::Acquire);
         let range = Range {
             start: self.start.load(Ordering::Relaxed),
-            end: self.end.load(Ordering::Relaxed),
+            end: self.end_address.load(Ordering::Relaxed),
             writable: self.writable.load(Ordering::Relaxed),
-            scope: if self.by_page.load(Ordering::Relaxed) { Scope::Page } else { Scope::Mapping },
         };
         fence(Ordering::Acquire);
         let settled = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
@@ -200,31 +232,189 @@ impl Node {
 
     /// Whether the instruction at fault is to be tried again.
     fn handle(&self, range: Range, address: usize) -> bool {
-        if self.elected.swap(true, Ordering::AcqRel) {
-            // Another thread is at it. This one faults again, and again, until that has been done.
+        let Some(_election) = Election::win(&self.elected) else { return false };
+        let Some(bits) = self.bits(range) else { return false };
+        let page = range.page_of(address);
+        let (byte, bit) = bit_of(range, page);
+        // SAFETY: there is a bit for each page of the range, eight to a byte.
+        let byte = unsafe { &*bits.wrapping_add(byte) };
+        // By the time a thread gets here, another may have been and gone.
+        if self.all_replaced.load(Ordering::Relaxed) || byte.load(Ordering::Relaxed) & bit != 0 {
             return true;
         }
-        let handled = match range.scope {
-            // By the time a thread gets here, another may have been and gone.
-            Scope::Mapping => self.faulted.load(Ordering::Acquire) || self.replace(range),
-            Scope::Page => can_be_had(range.page_of(address)) || self.replace(range.page_of(address)),
-        };
-        self.elected.store(false, Ordering::Release);
-        handled
-    }
-
-    fn replace(&self, range: Range) -> bool {
-        let protection = if range.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_FIXED | RESERVE_NOTHING;
-        // SAFETY: by (1) and (5) it is pages of a mapping that somebody in a guarded call owns, and only the elected
-        // thread comes here; (4) by `range`.
-        let at = unsafe { libc::mmap(range.address(), range.len(), protection, flags, -1, 0) };
-        let replaced = at != libc::MAP_FAILED;
+        let truncated = self.is_truncated();
+        let replaced = if truncated { put_zeros(range) } else { self.put_copy(range, page) || put_zeros(page) };
         if replaced {
+            byte.fetch_or(bit, Ordering::Relaxed);
+            self.all_replaced.store(truncated, Ordering::Relaxed);
             self.faulted.store(true, Ordering::Release);
         }
         replaced
     }
+
+    /// By what the system says of the file; if it says nothing, the file is taken to be whole.
+    fn is_truncated(&self) -> bool {
+        let is_short = |len| len < self.end.load(Ordering::Relaxed);
+        self.truncatable.load(Ordering::Relaxed) && file_len(self.file.load(Ordering::Relaxed)).is_some_and(is_short)
+    }
+
+    /// The bits that tell which pages were replaced; `None` if there is no memory for them.
+    fn bits(&self, range: Range) -> Option<*mut AtomicU8> {
+        let known = self.replaced.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return Some(known);
+        }
+        let bits = anonymous(bytes_of_bits(range))?.cast();
+        self.replaced.store(bits, Ordering::Relaxed);
+        Some(bits)
+    }
+
+    /// Puts a page of memory in the place of one, with the bytes that can still be read from the file: where it is only
+    /// storing that fails, there are. `false` if there are none, or none but zeros.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn put_copy(&self, range: Range, page: Range) -> bool {
+        let Some(copy) = anonymous(page.len()) else { return false };
+        // Pages of memory and of the file end together.
+        let end = self.end.load(Ordering::Relaxed).next_multiple_of(page.len() as u64);
+        let offset = end.saturating_sub((range.end - page.start) as u64);
+        let got = read_page(self.file.load(Ordering::Relaxed), copy, page.len(), offset);
+        // SAFETY: it was mapped readable a moment ago, and nobody else knows it.
+        let bytes = unsafe { std::slice::from_raw_parts(copy.cast::<u8>(), page.len()) };
+        let put = got && bytes.iter().any(|&b| b != 0) && put_memory(copy, page);
+        if !put {
+            // SAFETY: as above; the slice is not used any more.
+            unsafe { libc::munmap(copy, page.len()) };
+        }
+        put
+    }
+
+    /// Elsewhere there is no way to put a page in place that is filled already.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn put_copy(&self, _: Range, _: Range) -> bool {
+        false
+    }
+}
+
+/// The byte in which a page has its bit, and which bit of it.
+fn bit_of(range: Range, page: Range) -> (usize, u8) {
+    let number = (page.start - range.start) / page.len();
+    (number / 8, 1 << (number % 8))
+}
+
+fn bytes_of_bits(range: Range) -> usize {
+    range.pages().div_ceil(8)
+}
+
+/// New memory of whole pages, all zero; takes up nothing until it is used.
+fn anonymous(len: usize) -> Option<*mut c_void> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | RESERVE_NOTHING;
+    // SAFETY: it asks for memory where there is none yet.
+    let at = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    (at != libc::MAP_FAILED).then_some(at)
+}
+
+/// Puts zeros in the place of pages. Next to each other, they stay one mapping for the system.
+fn put_zeros(pages: Range) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_FIXED | RESERVE_NOTHING;
+    // SAFETY: by (1) and (5) it is pages of a mapping that somebody in a guarded call owns, and only the elected
+    // thread comes here; (4) by `pages`.
+    unsafe { libc::mmap(pages.address(), pages.len(), pages.protection(), flags, -1, 0) != libc::MAP_FAILED }
+}
+
+/// Moves memory to the place of a page, in one step.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn put_memory(memory: *mut c_void, page: Range) -> bool {
+    // SAFETY: `memory` is the caller's own, and as long as the page; it was written to before.
+    let protected = unsafe { libc::mprotect(memory, page.len(), page.protection()) } == 0;
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: as in `put_zeros`.
+    protected && unsafe { libc::mremap(memory, page.len(), page.len(), flags, page.address()) != libc::MAP_FAILED }
+}
+
+/// Whether any of it could be read. What follows the end of the file stays as it is.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read_page(file: c_int, to: *mut c_void, len: usize, offset: u64) -> bool {
+    let Ok(offset) = offset.try_into() else { return false };
+    // SAFETY: `to` is the caller's own, and as long as that; (6).
+    unsafe { libc::pread64(file, to, len, offset) > 0 }
+}
+
+/// `None` if the system does not say.
+fn file_len(file: c_int) -> Option<u64> {
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    use libc::{fstat, stat};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    use libc::{fstat64 as fstat, stat64 as stat};
+    let mut found = MaybeUninit::<stat>::uninit();
+    // SAFETY: (6), and it writes one `stat` to where there is room for one.
+    let asked = unsafe { fstat(file, found.as_mut_ptr()) };
+    if asked != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so it wrote it.
+    u64::try_from(unsafe { found.assume_init() }.st_size).ok()
+}
+
+/// The right to replace pages of a node, or to keep others from it, until it is dropped. Meanwhile no handler of another
+/// signal runs on this thread, which could touch the node's mapping and wait for itself.
+struct Election<'a> {
+    elected: &'a AtomicI32,
+    signals: libc::sigset_t,
+}
+
+impl<'a> Election<'a> {
+    /// How long others are waited for: longer than a disk takes that is tried again by the system.
+    const MOST_WAITS: u32 = 60_000;
+    const WAIT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+    /// `None` if another thread is elected, and stays so.
+    fn win(elected: &'a AtomicI32) -> Option<Self> {
+        // SAFETY: it may be called anywhere, and has no demands.
+        let process = unsafe { libc::getpid() };
+        let signals = block_signals();
+        for _ in 0..Self::MOST_WAITS {
+            let now = elected.load(Ordering::Relaxed);
+            // Another process: it was elected when this one was forked from it, and no thread here is it.
+            let free = now == 0 || now != process;
+            if free && elected.compare_exchange(now, process, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Some(Self { elected, signals });
+            }
+            if !free {
+                // SAFETY: (3) it may be called anywhere, with a time that is valid.
+                unsafe { libc::nanosleep(&Self::WAIT, ptr::null_mut()) };
+            }
+        }
+        unblock_signals(&signals);
+        None
+    }
+}
+
+impl Drop for Election<'_> {
+    fn drop(&mut self) {
+        self.elected.store(0, Ordering::Release);
+        unblock_signals(&self.signals);
+    }
+}
+
+/// All but those that a fault of the thread itself raises, for which to be blocked is to be ended; what was blocked before.
+fn block_signals() -> libc::sigset_t {
+    let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: it writes one set to where there is room for one.
+    unsafe { libc::sigfillset(signals.as_mut_ptr()) };
+    for own in [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
+        // SAFETY: the set was filled.
+        unsafe { libc::sigdelset(signals.as_mut_ptr(), own) };
+    }
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: it reads one set, and writes one to where there is room for one; it cannot fail with this first argument.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: the call wrote it.
+    unsafe { before.assume_init() }
+}
+
+fn unblock_signals(before: &libc::sigset_t) {
+    // SAFETY: it reads one set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
 }
 
 /// A mapping larger than memory must not be refused for want of memory that nobody will use.
@@ -232,21 +422,6 @@ impl Node {
 const RESERVE_NOTHING: c_int = libc::MAP_NORESERVE;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "netbsd")))]
 const RESERVE_NOTHING: c_int = 0;
-
-/// Whether a page is there after all: another thread may have replaced it, and stored to it, since this one faulted.
-///
-/// Where the system cannot tell, the page is taken to be missing.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn can_be_had(page: Range) -> bool {
-    let advice = if page.writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
-    // SAFETY: it changes no byte of the page, and where an access would be a fault it fails.
-    unsafe { libc::madvise(page.address(), page.len(), advice) == 0 }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn can_be_had(_: Range) -> bool {
-    false
-}
 
 /// The nodes: what the handler follows. Each is there for good.
 static FIRST: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
@@ -256,6 +431,10 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry { free: Vec::new() });
 
 /// Whether our handler is installed, and has not taken itself out of the way. Set under the lock of the registry.
 static HANDLING: AtomicBool = AtomicBool::new(false);
+
+fn registry() -> std::sync::MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Registry {
     free: Vec<&'static Node>,
@@ -275,7 +454,14 @@ impl Registry {
 
     fn give_back(&mut self, node: &'static Node) {
         debug_assert_eq!(node.active.load(Ordering::Relaxed), 0);
+        let range = node.range();
         node.set(Range::NOWHERE);
+        node.all_replaced.store(false, Ordering::Relaxed);
+        let bits = node.replaced.swap(ptr::null_mut(), Ordering::Relaxed);
+        if let Some(range) = range.filter(|_| !bits.is_null()) {
+            // SAFETY: `bits` mapped it, as long as this; the handler, which alone uses it, does not come here any more.
+            unsafe { libc::munmap(bits.cast(), bytes_of_bits(range)) };
+        }
         self.free.push(node);
     }
 
@@ -307,15 +493,13 @@ const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 static PREVIOUS: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
 
+/// The default action, for a handler before ours that has taken itself out of the way. Zeros are valid in this plain C
+/// struct: no flags, the default action, no signal blocked.
+// SAFETY: see above.
+static DEFAULT: libc::sigaction = unsafe { std::mem::zeroed() };
+
 fn install(signal: c_int, previous: &AtomicPtr<libc::sigaction>) -> io::Result<()> {
-    let mut old = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: it writes one `sigaction` to where there is room for one.
-    let asked = unsafe { libc::sigaction(signal, ptr::null(), old.as_mut_ptr()) };
-    if asked != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so it wrote it.
-    let old = unsafe { old.assume_init() };
+    let old = installed(signal).ok_or_else(io::Error::last_os_error)?;
     if previous.load(Ordering::Relaxed).is_null() {
         // Before ours is in place, so that it finds whom to pass a fault on to.
         previous.store(Box::into_raw(Box::new(old)), Ordering::Release);
@@ -324,20 +508,34 @@ fn install(signal: c_int, previous: &AtomicPtr<libc::sigaction>) -> io::Result<(
         // never end.
         return Ok(());
     }
+    if put_ours(signal) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
 
-    // SAFETY: a plain C struct, for which zeros are valid: no flags, the default action, no signal blocked.
-    let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
-    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_signal;
-    new.sa_sigaction = handler as libc::sighandler_t;
+/// What happens at a signal now; `None` after an error.
+fn installed(signal: c_int) -> Option<libc::sigaction> {
+    let mut now = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: it writes one `sigaction` to where there is room for one.
+    let asked = unsafe { libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) };
+    if asked != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so it wrote it.
+    Some(unsafe { now.assume_init() })
+}
+
+fn put_ours(signal: c_int) -> bool {
+    let mut new = DEFAULT;
+    new.sa_sigaction = our_handler();
     // On the alternate stack, for overflows of the normal one come this way; not blocked meanwhile, so that a fault in
-    // the handler we pass it on to is not the end of the process.
+    // the handler we pass it on to is not the end of the process. (What must not be interrupted: see `Election`.)
     new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for, and does (3) what a handler may.
-    let installed = unsafe { libc::sigaction(signal, &new, ptr::null_mut()) };
-    if installed != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    unsafe { libc::sigaction(signal, &new, ptr::null_mut()) == 0 }
+}
+
+fn our_handler() -> libc::sighandler_t {
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_signal;
+    handler as libc::sighandler_t
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -402,16 +600,15 @@ fn handle(address: usize) -> bool {
 
 /// Does what would have been done without us.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, cause: Cause) {
-    let previous = SIGNALS.iter().zip(&PREVIOUS).find(|(s, _)| **s == signal);
-    let previous = previous.map_or(ptr::null_mut(), |(_, previous)| previous.load(Ordering::Acquire));
-    // SAFETY: null, or what `install` put there, which nobody frees or changes.
-    let previous = unsafe { previous.as_ref() };
-    let (handler, flags) = previous.map_or((libc::SIG_DFL, 0), |p| (p.sa_sigaction, p.sa_flags));
-    match handler {
+    let previous = SIGNALS.iter().zip(&PREVIOUS).find(|(s, _)| **s == signal).map(|(_, previous)| previous);
+    // SAFETY: null, or what `install` or `keep_guarding` put there, which nobody frees or changes.
+    let action = previous.and_then(|previous| unsafe { previous.load(Ordering::Acquire).as_ref() }).unwrap_or(&DEFAULT);
+    let in_place = installed(signal);
+    match action.sa_sigaction {
         // The system lets nobody ignore a fault.
-        libc::SIG_IGN if cause == Cause::Message => {}
-        libc::SIG_IGN | libc::SIG_DFL => default_action(signal, cause),
-        handler if flags & libc::SA_SIGINFO != 0 => {
+        libc::SIG_IGN if cause == Cause::Message => return,
+        libc::SIG_IGN | libc::SIG_DFL => return default_action(signal, cause),
+        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: it was installed with SA_SIGINFO as a handler, so that is its signature.
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 unsafe { std::mem::transmute(handler) };
@@ -423,6 +620,27 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
             handler(signal);
         }
     }
+    if let Some((previous, in_place)) = previous.zip(in_place) {
+        keep_guarding(signal, previous, &in_place, cause);
+    }
+}
+
+/// A handler that was called for what is not its own may have changed what is `in_place`. Rust's own does: it puts the
+/// default action there and returns, so that a fault comes again and ends the process.
+///
+/// What is no fault does not come again. What was in place is put back then, ours or what leads to it, and has the default
+/// action to pass on to: the next such signal ends the process, as it would without us.
+fn keep_guarding(signal: c_int, previous: &AtomicPtr<libc::sigaction>, in_place: &libc::sigaction, cause: Cause) {
+    match installed(signal) {
+        Some(now) if now.sa_sigaction == in_place.sa_sigaction => {}
+        Some(now) if now.sa_sigaction == libc::SIG_DFL && cause == Cause::Message => {
+            previous.store((&raw const DEFAULT).cast_mut(), Ordering::Release);
+            // SAFETY: it was in place before, and its handler was not unloaded meanwhile: it may be running.
+            unsafe { libc::sigaction(signal, in_place, ptr::null_mut()) };
+        }
+        // As after the default action: should the process go on, the next guarded call installs ours again.
+        _ => HANDLING.store(false, Ordering::Release),
+    }
 }
 
 /// Ends the process, as the default action does. On return from the handler the instruction faults again, so that a
@@ -431,10 +649,8 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
 /// Should it succeed instead, because the page has come back meanwhile, the process goes on, and the next guarded call
 /// installs our handler again. Calls that are running are no longer guarded.
 fn default_action(signal: c_int, cause: Cause) {
-    // SAFETY: a plain C struct, for which zeros are valid: the default action, with no flags.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: it installs no handler.
-    unsafe { libc::sigaction(signal, &default, ptr::null_mut()) };
+    unsafe { libc::sigaction(signal, &DEFAULT, ptr::null_mut()) };
     // Afterwards, so that nobody takes what is still there for what will be.
     HANDLING.store(false, Ordering::Release);
     if cause == Cause::Message {
@@ -461,14 +677,14 @@ mod tests {
     use super::*;
 
     fn range(start: usize) -> Range {
-        Range { start, end: start + 4096, writable: true, scope: Scope::Page }
+        Range { start, end: start + 4096, writable: true }
     }
 
     #[test]
     fn a_range_that_is_being_changed_is_not_believed() {
         let node = Node::new(None);
         node.set(range(4096));
-        assert!(node.range().is_some_and(|r| r.holds(4096) && !r.holds(8192) && r.writable && r.scope == Scope::Page));
+        assert!(node.range().is_some_and(|r| r.holds(4096) && !r.holds(8192) && r.writable));
         node.version.fetch_add(1, Ordering::Relaxed);
         assert!(node.range().is_none());
     }
@@ -517,7 +733,7 @@ mod tests {
     #[test]
     fn a_range_is_whole_pages() {
         let page = rustix::param::page_size();
-        let r = Range::of(ptr::without_provenance(5 * page + 8), page, false, Scope::Mapping);
+        let r = Range::of(ptr::without_provenance(5 * page + 8), page, false);
         assert_eq!((r.start, r.end), (5 * page, 7 * page));
     }
 }

@@ -1,5 +1,10 @@
 //! The only module that touches the file system: opening, locking, lengths, and (in [`draft`]) files that are made
 //! elsewhere and put at their path as the last step.
+//!
+//! # Safety
+//! Nothing here dereferences anything. What can change bytes that a mapping of the file shows
+//! 1. is an `unsafe fn`, and says what its caller has to know; or
+//! 2. takes `&mut Backing`, which is to be had from `&mut` of the whole array only: what sets lengths.
 
 mod draft;
 mod growing;
@@ -8,7 +13,7 @@ mod memory;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +46,12 @@ pub(crate) struct Backing {
     preallocate: bool,
     /// How far disk space is set aside, beyond the end of the file; in bytes from its start.
     reserved: u64,
-    /// Writing at a position is not to be had: the handle appends, whatever the position.
-    appends: bool,
+    /// Whether any may be set aside, also by an attempt that failed.
+    may_have_slack: bool,
+    /// What system calls cannot do with the handle.
+    limits: HandleLimits,
+    /// A handle of the caller's has the same open file, and could be told of a failed write-back in its place.
+    shares_failures: bool,
     /// Nobody else can reach the file, nor find it after a kill.
     nameless: bool,
 }
@@ -60,7 +69,7 @@ impl Backing {
         // Locked first: the length counts only once nobody who respects the lock can change it.
         lock.take(&file, rights)?;
         let file = Held::new(file, lock != Lock::None);
-        let len = Self::regular_len(&file)?;
+        let len = Self::true_len(&file)?;
         let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
         Ok(Self { path: Some(path), ..Self::of(file, len) })
     }
@@ -73,9 +82,9 @@ impl Backing {
         let file = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
         check_handle(&file, rights)?;
         lock.take(&file, rights)?;
-        let len = Self::regular_len(&file)?;
-        let appends = appends(&file);
-        Ok(Self { appends, ..Self::of(Held::new(file, false), len) })
+        let limits = HandleLimits::of(&file);
+        let len = if limits.direct { Self::regular_len(&file)? } else { Self::true_len(&file)? };
+        Ok(Self { limits, shares_failures: true, ..Self::of(Held::new(file, false), len) })
     }
 
     fn of(file: Held, len: u64) -> Self {
@@ -87,7 +96,9 @@ impl Backing {
             folder: None,
             preallocate: true,
             reserved: 0,
-            appends: false,
+            may_have_slack: false,
+            limits: HandleLimits::default(),
+            shares_failures: false,
             nameless: false,
         }
     }
@@ -101,6 +112,21 @@ impl Backing {
         Ok(Self::regular(file)?.len())
     }
 
+    /// The files of `/proc` and `/sys` say that they are empty, and are not.
+    fn true_len(file: &File) -> Result<u64> {
+        let len = Self::regular_len(file)?;
+        if len > 0 || !matches!(read_some(file, &mut [0], 0), Ok(1)) {
+            return Ok(len);
+        }
+        match Self::regular_len(file)? {
+            0 => Err(Error::io(
+                "the file has contents, but says that it has none, as those of `/proc` and `/sys` do: it cannot be mapped",
+                io::ErrorKind::Unsupported.into(),
+            )),
+            len => Ok(len),
+        }
+    }
+
     fn regular(file: &File) -> Result<Metadata> {
         let metadata = file.metadata().map_err(|e| Error::io("cannot read the file's length", e))?;
         if !metadata.is_file() {
@@ -111,6 +137,11 @@ impl Backing {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether others can open the file.
+    pub(crate) fn is_reachable(&self) -> bool {
+        !self.nameless
     }
 
     /// Absolute, for the array to keep; `None` for a file given as a handle, or without a name.
@@ -162,7 +193,10 @@ impl Backing {
     }
 
     /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
-    /// disk is an error now and no crash later. After an error the length is what it was.
+    /// disk is an error now and no crash later. After an error the length is what it was, if that could be done.
+    ///
+    /// # Errors
+    /// `Truncated` for a file that is shorter than it was when it was last looked at.
     pub(crate) fn grow(&mut self, len: u64) -> Result<()> {
         if len <= self.len {
             return Ok(());
@@ -181,54 +215,65 @@ impl Backing {
             return;
         }
         let wanted = len.saturating_add((len / 8).max(SMALLEST_STEP)).min(i64::MAX as u64);
-        match set_aside(&self.file, self.len, wanted - self.len) {
+        self.may_have_slack = true;
+        match fallocate_keep_size(&self.file, self.len, wanted - self.len) {
             Ok(()) => self.reserved = wanted,
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
-                // ext4 keeps what it found. If it cannot be given back, it is there for the rows to come.
-                let _ = cut_at_most(&self.file, self.len, self.len);
-            }
-            Err(_) => {}
+            // What was found before the refusal is kept by ext4, whatever refused. If it cannot be given back now, then when
+            // the array is closed.
+            Err(_) => self.may_have_slack = !truncate(&self.file, self.len, self.len..=self.len).is_ok_and(|done| done),
         }
     }
 
-    /// Marks the file until the array is closed or dropped. After a kill, [`was_left_growing`](Self::was_left_growing)
-    /// tells the next who opens it.
-    pub(crate) fn mark_growing(&mut self) {
+    /// Marks a `.npy` file that is about to have bytes up to `reach` which no header counts; `header` is the one that will
+    /// stand in the file meanwhile. After a kill, [`reach_of_killed`](Self::reach_of_killed) tells the next who opens it.
+    pub(crate) fn mark_growth(&mut self, header: &[u8], reach: u64) {
         if !self.nameless {
-            self.file.mark_growing();
+            self.file.mark_growth(header, reach);
         }
     }
 
-    /// Whether somebody was adding rows to the file, and came neither to an end nor to an error. What has come to the
-    /// file since this array marked it is no such row.
-    pub(crate) fn was_left_growing(&self) -> bool {
-        !self.nameless && self.file.was_left_growing()
+    /// Takes the mark back: whatever follows the array from now on is somebody else's.
+    pub(crate) fn unmark_growth(&mut self) {
+        self.file.unmark_growth();
     }
 
-    /// Leaves the mark, for there are rows that the array does not count.
-    pub(crate) fn leave_growing(&mut self) {
-        self.file.leave_growing();
+    /// Leaves the mark when the file is closed, for there are bytes that no header counts.
+    pub(crate) fn leave_growth_marked(&mut self) {
+        self.file.leave_growth_marked();
+    }
+
+    /// How far a growth of this file went that was killed before the header counted it; `None` unless this header, and no
+    /// other, is the one that was to be replaced.
+    pub(crate) fn reach_of_killed(&self, header: &[u8]) -> Option<u64> {
+        if self.nameless { None } else { self.file.reach_of_killed(header) }
     }
 
     /// Frees the disk space set aside beyond the end of the file.
-    pub(crate) fn give_back_reserve(&self) -> Result<()> {
-        if self.reserved <= self.len {
+    ///
+    /// # Errors
+    /// `Truncated` if the file is shorter than it was when it was last looked at: it is not made longer.
+    pub(crate) fn release_reserve(&mut self) -> Result<()> {
+        if !self.may_have_slack || !self.file.is_of_this_process() {
             return Ok(());
         }
         // Rows that somebody else has added since lie in that space.
-        let cut = cut_at_most(&self.file, self.len, self.len);
-        cut.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
+        let len = self.current_len()?;
+        if len < self.len {
+            return Err(truncated(len, self.len));
+        }
+        let released = truncate(&self.file, self.len, self.len..=self.len);
+        released.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
     }
 
-    /// Cuts the file to `len` bytes, unless it has more than `most`: then somebody else has added to it, nothing is done,
-    /// and the answer is `false`.
-    pub(crate) fn cut(&mut self, len: u64, most: u64) -> Result<bool> {
-        let cut = cut_at_most(&self.file, len, most).map_err(|e| Error::io("cannot cut the file", e))?;
-        if cut {
+    /// Truncates the file to `len` bytes if it has at most `most`. Otherwise somebody else has added to it, or truncated it
+    /// further: then nothing is done, and the answer is `false`.
+    pub(crate) fn truncate(&mut self, len: u64, most: u64) -> Result<bool> {
+        let done = truncate(&self.file, len, len..=most).map_err(|e| Error::io("cannot truncate the file", e))?;
+        if done {
             self.reserved = 0;
             self.set_known_len(len);
         }
-        Ok(cut)
+        Ok(done)
     }
 
     fn set_known_len(&mut self, len: u64) {
@@ -238,7 +283,17 @@ impl Backing {
 
     /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
-        !self.appends && cfg!(any(target_os = "linux", target_os = "android"))
+        !self.limits.appends && !self.limits.direct && cfg!(any(target_os = "linux", target_os = "android"))
+    }
+
+    /// Whether system calls read any bytes into any memory.
+    pub(crate) fn reads_anywhere(&self) -> bool {
+        !self.limits.direct
+    }
+
+    /// Whether somebody else may have been told of a failed write-back, who then was the only one.
+    pub(crate) fn shares_failures(&self) -> bool {
+        self.shares_failures
     }
 
     /// For what was written where a flush of the pages does not reach.
@@ -247,23 +302,31 @@ impl Backing {
     }
 
     /// Writes within the file, by a system call. On Linux a mapping of the file shows the same bytes at once.
-    #[cfg(unix)]
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        use std::os::unix::fs::FileExt;
-        self.file.write_all_at(bytes, offset).map_err(|e| Error::io("cannot write", e))
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut file: &File = &self.file;
-        file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).map_err(|e| Error::io("cannot write", e))
+    ///
+    /// # Safety
+    /// If an array is mapped to these bytes, nobody else looks at them or stores to them meanwhile.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        write_all(&self.file, bytes, offset).map_err(|e| Error::io("cannot write", e))
     }
 
     /// Writes from the end on, which makes the file longer.
+    ///
+    /// # Errors
+    /// `Truncated`, or `InvalidInput` if somebody else has added to it: nothing is written then.
     pub(crate) fn write_at_end(&mut self, bytes: &[u8], end: u64) -> Result<()> {
         let len = end + bytes.len() as u64;
         check_size_limit(len)?;
-        self.write_at(bytes, end)?;
+        match self.current_len()? {
+            now if now < end => return Err(truncated(now, end)),
+            now if now > end => {
+                let message =
+                    format!("the array ended at byte {end}, but now the file at {now}: others have added to it");
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+            _ => {}
+        }
+        write_all(&self.file, bytes, end).map_err(|e| Error::io("cannot write", e))?;
         self.set_known_len(len);
         Ok(())
     }
@@ -283,7 +346,9 @@ impl Backing {
             let (end, needed) = (offset + got as u64, offset + bytes.len() as u64);
             return Err(Error::new(
                 ErrorKind::TooShort,
-                format!("file was cut to {end} bytes while the {needed} bytes up to the array's end were being read"),
+                format!(
+                    "file was truncated to {end} bytes while the {needed} bytes up to the array's end were being read"
+                ),
             ));
         }
         Ok(())
@@ -308,9 +373,17 @@ impl Backing {
         self.file.try_clone().map(Reader).map_err(|e| Error::io("cannot duplicate the file handle", e))
     }
 
-    /// Takes a range of the file out of the system's cache, as far as it is clean and nobody maps it. A hint.
-    pub(crate) fn uncache(&self, offset: u64, bytes: usize) {
-        uncache(&self.file, offset, bytes);
+    /// Drops a range of the file from the page cache, as far as it is clean and nobody maps it. A hint.
+    ///
+    /// # Safety
+    /// The bytes are on the disk as they are in memory: the system drops also what it failed to write.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn drop_from_page_cache(&self, offset: u64, bytes: usize) {
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
+            let _ = rustix::fs::fadvise(&*self.file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
+        }
+        let _ = (offset, bytes);
     }
 
     /// Brings what a flush of the pages leaves out to the disk: the file's length, and its name where this array
@@ -340,9 +413,11 @@ impl Backing {
         }
         self.file.sync_all().map_err(|e| Error::io("cannot sync the file", e))?;
         // Without it, a power cut can lose the name of a file whose contents are safe.
-        if let Some(folder) = folder {
-            folder.sync_all().map_err(|e| Error::io("cannot sync the folder", e))?;
-        } else if self.folder.is_some() {
+        let synced = match &folder {
+            Some(folder) => is_synced(folder).map_err(|e| Error::io("cannot sync the folder", e))?,
+            None => self.folder.is_none(),
+        };
+        if !synced {
             sync_file_system(&self.file).map_err(|e| Error::io("cannot sync the file system", e))?;
         }
         self.unsynced.store(false, Ordering::Relaxed);
@@ -355,24 +430,11 @@ fn is_long_ago(at: SystemTime, now: SystemTime) -> bool {
     now.duration_since(at).is_ok_and(|past| past > AT_REST_AFTER)
 }
 
-fn uncache(file: &File, offset: u64, bytes: usize) {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
-        let _ = rustix::fs::fadvise(file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
-    }
-    let _ = (file, offset, bytes);
-}
-
 /// Reads a file for the sake of the system's cache only.
 #[derive(Debug)]
 pub(crate) struct Reader(File);
 
 impl Reader {
-    /// See [`Backing::uncache`].
-    pub(crate) fn uncache(&self, offset: u64, bytes: usize) {
-        uncache(&self.0, offset, bytes);
-    }
-
     /// Reads a range through `buffer`, and stops where the file, or the disk, does.
     pub(crate) fn read_through(&self, mut offset: u64, bytes: usize, buffer: &mut [u8]) {
         let end = offset.saturating_add(bytes as u64);
@@ -393,33 +455,88 @@ fn read_some(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, bytes, offset)
 }
 
-#[cfg(not(unix))]
+#[cfg(unix)]
+fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// It moves the handle's position, which nothing here goes by.
+#[cfg(windows)]
+fn read_some(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Where there is no call for it: one thread at a time, for the handle has one position.
+#[cfg(not(any(unix, windows)))]
+static POSITION: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[cfg(not(any(unix, windows)))]
 fn read_some(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let _mine = crate::threads::lock(&POSITION);
     file.seek(SeekFrom::Start(offset))?;
     file.read(bytes)
 }
 
+#[cfg(not(any(unix, windows)))]
+fn write_all(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let _mine = crate::threads::lock(&POSITION);
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
+}
+
+/// A file of `len` bytes that had `expected` when it was last looked at.
+fn truncated(len: u64, expected: u64) -> Error {
+    Error::new(
+        ErrorKind::Truncated,
+        format!("file was truncated to {len} bytes while an array that ends at {expected} was mapped"),
+    )
+}
+
 /// Grows a file from `old` to `new` bytes.
+///
+/// # Errors
+/// `Truncated` if it has fewer than `old`.
 fn extend(file: &File, old: u64, new: u64, preallocate: bool) -> Result<()> {
     if new == old {
         return Ok(());
     }
     check_size_limit(new)?;
+    let len = Backing::regular_len(file)?;
+    if len < old {
+        return Err(truncated(len, old));
+    }
     let grown = if preallocate { allocate(file, old, new - old) } else { Ok(false) };
-    let grown = grown.and_then(|done| if done { Ok(()) } else { cut_at_most(file, new, new).map(drop) });
+    let grown = grown.and_then(|done| if done { Ok(()) } else { truncate(file, new, old..=new).map(drop) });
     grown.map_err(|e| {
-        // ext4 keeps part of the growth after running out of space. If even this fails, the first error is the one to tell.
-        let _ = cut_at_most(file, old, new);
-        Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e)
+        // ext4 keeps part of the growth after running out of space.
+        let _ = truncate(file, old, old..=new);
+        let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
+        match Backing::regular_len(file) {
+            Ok(len) if len == old => error,
+            _ => error.and("nor could it be taken back: the file is longer now"),
+        }
     })
 }
 
-/// Sets the length of a file, unless it has more than `most` bytes: what somebody else has added to it stays. Whether it
-/// did.
+/// Sets the length of a file which has one of these lengths now. Otherwise somebody else has set it, and it stays. Whether
+/// it was set.
 ///
 /// Between the look and the deed there is a moment left, in which only a lock keeps others out.
-fn cut_at_most(file: &File, len: u64, most: u64) -> io::Result<bool> {
-    if file.metadata()?.len() > most {
+fn truncate(file: &File, len: u64, now: std::ops::RangeInclusive<u64>) -> io::Result<bool> {
+    if !now.contains(&file.metadata()?.len()) {
         return Ok(false);
     }
     file.set_len(len)?;
@@ -449,12 +566,13 @@ fn allocate(_: &File, _: u64, _: u64) -> io::Result<bool> {
 
 /// Sets disk space aside beyond the end of the file, without changing its length.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set_aside(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, offset, len)?)
+fn fallocate_keep_size(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    Ok(rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, offset, len))?)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn set_aside(_: &File, _: u64, _: u64) -> io::Result<()> {
+fn fallocate_keep_size(_: &File, _: u64, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -527,20 +645,48 @@ fn names_only(_: rustix::fs::OFlags) -> bool {
     false
 }
 
-/// Linux writes at the end through a handle opened for appending, whatever the position asked for.
-#[cfg(unix)]
-fn appends(file: &File) -> bool {
-    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND))
+/// What a handle of the caller's cannot do, by the flags it was opened with.
+#[derive(Clone, Copy, Debug, Default)]
+struct HandleLimits {
+    /// Linux writes at the end through a handle opened for appending, whatever the position asked for.
+    appends: bool,
+    /// It reads and writes whole blocks only, to and from memory that is aligned as they are (`O_DIRECT`).
+    direct: bool,
 }
 
-#[cfg(not(unix))]
-fn appends(_: &File) -> bool {
-    false
+impl HandleLimits {
+    #[cfg(unix)]
+    fn of(file: &File) -> Self {
+        use rustix::fs::OFlags;
+        let Ok(flags) = rustix::fs::fcntl_getfl(file) else { return Self::default() };
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        let direct = flags.contains(OFlags::DIRECT);
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+        let direct = false;
+        Self { appends: flags.contains(OFlags::APPEND), direct }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &File) -> Self {
+        Self::default()
+    }
 }
 
 fn not_regular(metadata: &Metadata) -> Error {
     let what = if metadata.is_dir() { "a directory" } else { "a fifo, device or socket" };
     Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
+}
+
+/// Brings a folder to the disk; `false` where the file system cannot do that for a folder alone.
+fn is_synced(folder: &File) -> io::Result<bool> {
+    match folder.sync_all() {
+        Ok(()) => Ok(true),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EROFS | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// For a folder that cannot be synced by itself. It takes as long as all that others have written does.
@@ -582,10 +728,10 @@ mod tests {
             backing.reserve(20);
             std::fs::write(&path, [1; 100]).unwrap();
             backing.grow(50).unwrap();
-            assert!(!backing.cut(20, 50).unwrap());
-            backing.give_back_reserve().unwrap();
+            assert!(!backing.truncate(20, 50).unwrap());
+            backing.release_reserve().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
-            assert!(backing.cut(20, 100).unwrap());
+            assert!(backing.truncate(20, 100).unwrap());
             assert_eq!(backing.current_len().unwrap(), 20);
         }
     }
@@ -598,7 +744,10 @@ mod tests {
         let backing = Backing::open(&path, Rights::Read, Lock::None).unwrap();
         let e = backing.read_into(&mut [0; 20], 16).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::TooShort);
-        assert_eq!(e.to_string(), "file was cut to 30 bytes while the 36 bytes up to the array's end were being read");
+        assert_eq!(
+            e.to_string(),
+            "file was truncated to 30 bytes while the 36 bytes up to the array's end were being read"
+        );
     }
 
     #[test]

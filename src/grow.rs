@@ -13,6 +13,12 @@ use crate::npy::{HeaderInPlace, MAGIC};
 /// Rows that do not lie in one piece are brought into one in pieces of about this many bytes.
 const PIECE: usize = 256 * 1024;
 
+/// An array as it was before its number of rows changed.
+struct Before<D> {
+    layout: Layout<D>,
+    header: Option<HeaderInPlace>,
+}
+
 impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Adds the rows of `block` at the end: along the outermost axis in memory, which is the first in C order and the
     /// last in Fortran order. The file grows by exactly these rows.
@@ -23,22 +29,29 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis.
     /// - [`ErrorKind::Io`]: storage full ...
-    /// - [`ErrorKind::InvalidInput`] if the array has no axes, or if something else follows it in the file: see below.
-    /// - [`ErrorKind::Truncated`], [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
+    /// - [`ErrorKind::InvalidInput`] if the array has no axes, if something else follows it in the file (see below), or if
+    ///   the header of a `.npy` file is no longer the one that this array last read or wrote: somebody else has added rows,
+    ///   or written the header anew. Open the file again.
+    /// - [`ErrorKind::Truncated`] if the file is shorter than the array; [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
     /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
     ///   tell the new shape: copy the array to a new file, as by [`create_npy`](Self::create_npy).
     ///
-    /// The array and its file are then as they were.
+    /// The array and its file are then as they were; if the system refuses even that, the array is poisoned.
     ///
     /// # What follows the array in the file
-    /// ... is not touched, and stops the array from growing or shrinking; the message says where it starts, so that who
-    /// knows that it can go may cut the file there.
+    /// ... is not touched, and stops the array from growing or shrinking. The message says where it starts, so that you can
+    /// truncate the file there if that data is not needed.
     ///
-    /// But for rows which an append to a `.npy` file had stored when it was killed, before the header told of them: the
-    /// next to grow or shrink that array cuts them off. They are known by a mark on the file, the attribute
-    /// `user.ndarray-mmap.growing`: set by the first append or resize, taken back by [`close`](Self::close) and when the
-    /// array is dropped, and so found after a kill only. Where a file cannot have one (some network file systems, tmpfs
-    /// before Linux 6.6, systems other than Linux and macOS), they too are refused.
+    /// The exception is what an append to a `.npy` file had stored when it was killed, before the header counted it: the next
+    /// call that grows or shrinks that array removes it. It is recognised by a mark on the file, the attribute
+    /// `user.ndarray-mmap.growing`, which says how far this one growth was to reach and from which header on. The mark is
+    /// worth nothing once the header is another one, in a copy of the file, and for what lies beyond its reach; and
+    /// [`close`](Self::close) and drop take it back. Where a file cannot have one (some network file systems, tmpfs before
+    /// Linux 6.6, systems other than Linux and macOS), what a killed append left behind is refused too.
+    ///
+    /// # Fork
+    /// Of an array that a child process inherits by `fork`, lock, mark and the space set aside stay the parent's: the child
+    /// may read, drop and close it, but only one of the two may change its length.
     ///
     /// # Live readers
     /// The header of a `.npy` file is written last, when the rows are there: whoever opens it at any moment finds the
@@ -87,10 +100,14 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Outside Linux, and for a file opened by a handle that appends, it stores through the mapping.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`], [`ErrorKind::InvalidInput`] for rows the array does not have, [`ErrorKind::Io`],
-    /// [`ErrorKind::Poisoned`].
+    /// [`ErrorKind::ShapeMismatch`]; [`ErrorKind::InvalidInput`] for rows the array does not have, and for a `.npy` file
+    /// whose header is no longer the one that this array last read or wrote; [`ErrorKind::Truncated`] if the file is shorter
+    /// than the array; [`ErrorKind::Io`], [`ErrorKind::Poisoned`].
     pub fn write_rows(&mut self, start: usize, rows: &ArrayRef<A, D>) -> Result<()> {
-        let written = self.check_rows(start, rows).and_then(|()| self.store_rows(start, rows));
+        let written = self.check_rows(start, rows).and_then(|()| {
+            self.check_file()?;
+            self.store_rows(start, rows)
+        });
         written.map_err(|e| self.named(e))
     }
 
@@ -105,15 +122,19 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let header = self.header_of(&new)?;
         let end = new.span(self.offset(), Placement::InPlace)?.end();
         let old_end = self.check_end()?;
+        if more == 0 {
+            return Ok(());
+        }
+        let before = Before { layout: old, header: self.header().clone() };
+        self.mark_growth(end)?;
         let backing = self.backing()?;
         let stored = if backing.writes_at() && in_one_page(old_end, end) {
             backing.reserve(end);
             self.write_at_end(block, old_end).and_then(|()| self.relayout(new))
         } else {
-            self.grow_to(&new)?;
-            self.store_rows(rows, block)
+            self.grow_to(new).and_then(|()| self.store_rows(rows, block))
         };
-        stored.and_then(|()| self.tell(header)).map_err(|e| self.undo(old, end, e))
+        stored.and_then(|()| self.rewrite_header(&header)).map_err(|e| self.undo(before, header, end, e))
     }
 
     /// Adds rows to the file by writing them, which for so few is one step: the length never is without them, whoever
@@ -129,23 +150,36 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let header = self.header_of(&new)?;
         let old_end = self.check_end()?;
         let end = new.span(self.offset(), Placement::InPlace)?.end();
-        if n >= old.rows() {
-            self.grow_to(&new)?;
-            return self.tell(header).map_err(|e| self.undo(old, end, e));
+        if n == old.rows() {
+            return Ok(());
         }
-        // The header goes before what it tells of, and the memory before what it shows.
-        let cut = self.tell(header).and_then(|()| self.relayout(new)).and_then(|()| self.cut_rows(end, old_end));
-        cut.map_err(|e| self.undo(old, old_end, e))
+        let before = Before { header: self.header().clone(), layout: old };
+        if n > before.layout.rows() {
+            self.mark_growth(end)?;
+            let grown = self.grow_to(new).and_then(|()| self.rewrite_header(&header));
+            return grown.map_err(|e| self.undo(before, header, end, e));
+        }
+        // The header goes before what it counts, and the memory before what it shows.
+        if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
+            self.backing()?.mark_growth(header.bytes(), old_end);
+        }
+        let shrunk =
+            self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
+        shrunk.map_err(|e| self.undo(before, header, old_end, e))?;
+        self.backing()?.unmark_growth();
+        Ok(())
     }
 
-    fn cut_rows(&mut self, end: u64, old_end: u64) -> Result<()> {
-        if self.backing()?.cut(end, old_end)? {
+    fn cut(&mut self, end: u64, old_end: u64) -> Result<()> {
+        if self.backing()?.truncate(end, old_end)? {
             return Ok(());
         }
         let len = self.backing()?.current_len()?;
         Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("the array ended at byte {old_end}, but now the file at {len}: somebody else has just added to it"),
+            format!(
+                "the array ended at byte {old_end}, but now the file at {len}: somebody else has changed its length"
+            ),
         ))
     }
 
@@ -155,66 +189,73 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         self.header().as_ref().map(|header| header.with_rows(axis, new.rows())).transpose()
     }
 
-    /// Tells readers of a `.npy` file of the new shape: the last step of growing, by one system call.
-    fn tell(&mut self, header: Option<HeaderInPlace>) -> Result<()> {
-        let Some((new, old)) = header.zip(self.header().clone()) else { return Ok(()) };
-        self.rewrite(&new, old.bytes())?;
-        *self.header() = Some(new);
+    /// Shows readers of a `.npy` file the new shape: the last step of growing, by one system call. Writes what is new in the
+    /// header, and no more: mostly that is one digit, which no reader can see half of.
+    fn rewrite_header(&mut self, new: &Option<HeaderInPlace>) -> Result<()> {
+        let Some((new, old)) = new.as_ref().zip(self.header().clone()) else { return Ok(()) };
+        self.patch_header(new, old.bytes())?;
+        *self.header() = Some(new.clone());
         Ok(())
     }
 
-    /// Writes what is new in a header, and no more: mostly that is one digit, which no reader can see half of.
-    fn rewrite(&mut self, header: &HeaderInPlace, in_file: &[u8]) -> Result<()> {
+    fn patch_header(&mut self, header: &HeaderInPlace, in_file: &[u8]) -> Result<()> {
         let new = header.changes_to(in_file);
         let offset = header.offset() + new.start as u64;
-        let backing = self.backing()?;
         // The length need not change with it, nor need the header lie in a page of the array.
-        backing.note_unsynced();
-        backing.write_at(&header.bytes()[new], offset)
+        self.backing()?.note_unsynced();
+        self.write_bytes(&header.bytes()[new], offset)
     }
 
     /// Adds zero rows at the end, which has been checked. First the file, which can fail, then the mapping.
-    fn grow_to(&mut self, new: &Layout<D>) -> Result<()> {
+    fn grow_to(&mut self, new: Layout<D>) -> Result<()> {
         let end = new.span(self.offset(), Placement::InPlace)?.end();
-        let old_end = self.layout().span(self.offset(), Placement::InPlace)?.end();
         let backing = self.backing()?;
         backing.reserve(end);
         backing.grow(end)?;
-        self.relayout(new.clone()).inspect_err(|_| {
-            // Best effort: the first error is the one to tell, and a longer file does no harm to the array.
-            let _ = self.backing().and_then(|backing| backing.cut(old_end, end));
-        })
+        self.relayout(new)
     }
 
-    /// Back to an earlier layout after a failure, of a file that had at most `most` bytes meanwhile. If even this fails,
-    /// nothing more is known.
-    fn undo(&mut self, old: Layout<D>, most: u64, failure: Error) -> Error {
-        let undone = old.span(self.offset(), Placement::InPlace).and_then(|span| {
-            if self.layout().axes() != old.axes() {
-                self.backing()?.grow(span.end())?;
-                self.relayout(old.clone())?;
-            }
-            if let Some(header) = self.header_of(&old)? {
-                // What the failure left of it, or made of it.
-                let mut in_file = vec![0; header.bytes().len()];
-                self.backing()?.read_into(&mut in_file, header.offset())?;
-                self.rewrite(&header, &in_file)?;
-                *self.header() = Some(header);
-            }
-            self.backing()?.cut(span.end(), most)
-        });
-        if undone.is_err() {
+    /// Back to what was before a failure, of a file that had at most `most` bytes meanwhile, and perhaps the `new` header.
+    ///
+    /// A file that was made shorter stays so: what was cut off is gone, and zeros in its place would be a lie. If not all is
+    /// as it was before, nothing more is known, and the array is poisoned; the mark stays, for the next who opens the file.
+    fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, most: u64, failure: Error) -> Error {
+        let undone = matches!(self.undo_steps(before, new, most), Ok(true));
+        if !undone {
             self.poison();
-            if let Ok(backing) = self.backing() {
-                backing.leave_growing();
-            }
+        }
+        if let Ok(backing) = self.backing() {
+            if undone { backing.unmark_growth() } else { backing.leave_growth_marked() }
         }
         failure
     }
 
-    /// Where the array ends, in bytes from the start of the file: which has to end there too, unless it goes on with
-    /// what an append left behind. What comes to lie behind the array from now on is known to be ours.
-    fn check_end(&mut self) -> Result<u64> {
+    /// Whether all is as it was.
+    fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>, most: u64) -> Result<bool> {
+        let Before { layout, header } = before;
+        let old_end = layout.span(self.offset(), Placement::InPlace)?.end();
+        if self.backing()?.refresh_len()? < old_end {
+            return Ok(false);
+        }
+        if self.layout().axes() != layout.axes() {
+            self.relayout(layout)?;
+        }
+        if let Some((old, new)) = header.zip(new) {
+            // Part of it may be what the failed write has made of it; anything else is somebody else's.
+            let in_file = self.header_in_file(&old)?;
+            if !old.could_become(&in_file, &new) {
+                return Ok(false);
+            }
+            self.patch_header(&old, &in_file)?;
+            *self.header() = Some(old);
+        }
+        // What others have added to a file that did not grow is theirs, and no harm to the array.
+        Ok(self.backing()?.truncate(old_end, most)? || most == old_end)
+    }
+
+    /// Whether the file still is what this array knows of it: as long at least, with the same header before it. Where the
+    /// array ends, in bytes from the start of the file.
+    fn check_file(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
         let len = self.backing()?.refresh_len()?;
@@ -222,37 +263,61 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             self.poison();
             return Err(Error::new(
                 ErrorKind::Truncated,
-                format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
+                format!("file was truncated to {len} bytes while an array that ends at {end} was mapped"),
             ));
         }
-        if len > end && self.is_left_behind(end, len)? {
-            self.backing()?.cut(end, len)?;
-        } else if len > end {
+        if let Some(header) = self.header().clone()
+            && self.header_in_file(&header)? != header.bytes()
+        {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!(
-                    "the array ends at byte {end}, but the file at {len}: what follows would be overwritten or cut \
-                     (`std::fs::File::set_len` removes it)"
-                ),
+                "the file's header is not the one that this array last read or wrote: somebody else has changed it, so \
+                 open the file again",
             ));
-        }
-        if self.is_of_npy_file() {
-            self.backing()?.mark_growing();
         }
         Ok(end)
     }
 
-    /// Whether the file is nothing but a `.npy` file of this array.
-    fn is_of_npy_file(&mut self) -> bool {
-        self.header().as_ref().is_some_and(|header| header.offset() == 0)
+    /// [`check_file`](Self::check_file), and the file has to end there too, unless it goes on with what a killed append
+    /// left behind, which is removed.
+    fn check_end(&mut self) -> Result<u64> {
+        let end = self.check_file()?;
+        let len = self.backing()?.len();
+        let left_behind = len > end && self.is_left_behind(end, len)?;
+        if len == end || left_behind && self.backing()?.truncate(end, len)? {
+            return Ok(end);
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the array ends at byte {end}, but the file at {len}: what follows would be overwritten or cut off \
+                 (`std::fs::File::set_len` removes it)"
+            ),
+        ))
     }
 
-    /// Whether the bytes behind the array are rows that an append had stored when it was killed, and no header told of.
-    /// Only then nobody misses them.
+    /// Before the file has bytes up to `end` that its header does not count.
+    fn mark_growth(&mut self, end: u64) -> Result<()> {
+        if let Some(header) = self.header().clone().filter(|header| header.offset() == 0) {
+            self.backing()?.mark_growth(header.bytes(), end);
+        }
+        Ok(())
+    }
+
+    /// As many bytes as the header has, if the file has them.
+    fn header_in_file(&mut self, header: &HeaderInPlace) -> Result<Vec<u8>> {
+        let mut in_file = vec![0; header.bytes().len()];
+        let got = self.backing()?.read_at(&mut in_file, header.offset())?;
+        in_file.truncate(got);
+        Ok(in_file)
+    }
+
+    /// Whether the bytes behind the array are what an append had stored when it was killed, and no header counts. Only then
+    /// nobody misses them.
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
-        let row = self.layout().with_rows(1)?.bytes() as u64;
-        let whole_rows = row > 0 && (len - end).is_multiple_of(row);
-        if !whole_rows || !self.is_of_npy_file() || !self.backing()?.was_left_growing() {
+        // A mark is of a file that is nothing but a `.npy` file of this array.
+        let Some(header) = self.header().clone().filter(|header| header.offset() == 0) else { return Ok(false) };
+        if self.backing()?.reach_of_killed(header.bytes()).is_none_or(|reach| len > reach) {
             return Ok(false);
         }
         // `np.save` to an open file puts one array behind another.
@@ -277,7 +342,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let bytes = self.layout().row_bytes(start..start + rows)?;
         let offset = self.offset() + bytes.start as u64;
         if self.backing()?.writes_at() {
-            return write_block(block.view(), axis, |bytes, at| self.backing()?.write_at(bytes, offset + at as u64));
+            return write_block(block.view(), axis, |bytes, at| self.write_bytes(bytes, offset + at as u64));
         }
         self.view_mut().slice_axis_mut(axis, Slice::from(start..start + rows)).assign(block);
         Ok(())

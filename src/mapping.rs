@@ -24,7 +24,7 @@ use crate::access::Rights;
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(unix)]
-use crate::fault::{Scope, Watch};
+use crate::fault::Watch;
 use crate::file::Backing;
 use crate::layout::Extent;
 
@@ -35,6 +35,7 @@ pub(crate) struct Mapping {
     /// reason, whoever moves the memory makes it `forget` first.
     #[cfg(unix)]
     watch: Watch,
+    writable: bool,
     memory: Memory,
 }
 
@@ -104,9 +105,17 @@ impl Mapping {
     /// Makes a shared mapping as long as the new extent, which starts where the old one did: in place where there is
     /// room. After an error it is as it was.
     ///
-    /// Moves the memory, and gives up what the new extent leaves out: no view may be in use. Nor may pages of it have been
-    /// replaced after a fault.
+    /// Moves the memory, and gives up what the new extent leaves out: no view may be in use.
+    ///
+    /// # Errors
+    /// `Fault` if pages of it were replaced: what they hold is not in the file.
     pub(crate) fn remap(&mut self, file: &File, extent: Extent) -> Result<()> {
+        if self.faulted() {
+            return Err(Error::new(
+                ErrorKind::Fault,
+                "pages of the array were replaced after a fault, so it cannot move",
+            ));
+        }
         #[cfg(unix)]
         self.watch.forget();
         #[cfg(target_os = "linux")]
@@ -143,9 +152,7 @@ impl Mapping {
             )
         })?;
         let memory = if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) };
-        let mut mapping = Self::around(memory, Rights::Read);
-        mapping.reached_by_nobody();
-        Ok(mapping)
+        Ok(Self::around(memory, Rights::Read))
     }
 
     /// Private memory holding a copy of a file's bytes, at whatever offset they start.
@@ -173,20 +180,13 @@ impl Mapping {
     }
 
     fn around(memory: Memory, rights: Rights) -> Self {
-        #[cfg(not(unix))]
-        let _ = rights;
+        let writable = rights != Rights::Read;
         Self {
             #[cfg(unix)]
-            watch: Watch::new(rights != Rights::Read, Scope::Mapping),
+            watch: Watch::new(writable),
+            writable,
             memory,
         }
-    }
-
-    /// For a file that nobody else can change: should its disk fail, then nobody broke a promise, and a fault must not
-    /// change a byte that was there.
-    pub(crate) fn reached_by_nobody(&mut self) {
-        #[cfg(unix)]
-        self.watch.replace_only(Scope::Page);
     }
 
     /// Read demands 1 to 3 above before using it.
@@ -261,20 +261,21 @@ impl Mapping {
         Ok(())
     }
 
-    /// Lets go of the pages this process holds in memory; the next access brings them back from the file.
+    /// Drops the pages that this process holds in memory; the next access brings them back from the file.
     ///
     /// Does nothing for private memory, where it would destroy data, nor for what took the place of the file's pages.
     pub(crate) fn evict(&self, range: Range<usize>) -> Result<()> {
         #[cfg(unix)]
         if let Memory::Shared(map) = &self.memory
             && !range.is_empty()
-            && !self.faulted()
         {
-            // SAFETY: on a shared mapping of a file, what was stored is in the file's page cache, and later accesses
-            // find it there: no byte changes.
-            let advised =
-                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
-            return advised.map_err(|e| Error::io("cannot evict", e));
+            let evict = || {
+                // SAFETY: on a shared mapping of a file, what was stored is in the page cache, and later accesses find it
+                // there: no byte changes. All of it is the file's: no page was replaced, nor is one meanwhile.
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) }
+            };
+            let advised = self.watch.unless_faulted(map.as_ptr(), map.len(), evict);
+            return advised.unwrap_or(Ok(())).map_err(|e| Error::io("cannot evict", e));
         }
         let _ = range;
         Ok(())
@@ -283,17 +284,22 @@ impl Mapping {
     /// Runs `f`. On unix, pages of the file that cannot be had meanwhile are replaced by zeros, and [`faulted`] tells so
     /// from then on. Private memory has no such pages.
     ///
+    /// `backing` is the file that was mapped, and `in_file` where the array starts in it.
+    ///
     /// [`faulted`]: Self::faulted
-    pub(crate) fn guarded<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+    pub(crate) fn guarded<R>(&self, backing: &Backing, in_file: u64, f: impl FnOnce() -> R) -> Result<R> {
         #[cfg(unix)]
         let _inside = match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) => {
                 // SAFETY: the watch was made in `around` with the rights of this mapping, and is dropped before it.
-                let inside = unsafe { self.watch.enter(map.as_ptr(), map.len()) };
+                let inside = unsafe {
+                    self.watch.enter(map.as_ptr(), map.len(), backing.file(), in_file, backing.is_reachable())
+                };
                 Some(inside.map_err(|e| Error::io("cannot install a signal handler", e))?)
             }
             _ => None,
         };
+        let _ = (backing, in_file);
         Ok(f())
     }
 
@@ -327,6 +333,11 @@ impl Mapping {
     /// Whether it shows the pages of a file, and none but those.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.memory, Memory::Shared(_))
+    }
+
+    /// Whether what is stored in it reaches a file.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable && self.is_shared()
     }
 
     /// Starts reading a range of bytes into memory, and returns. A hint.
@@ -410,10 +421,13 @@ fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn finish_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
+fn finish_write_back(map: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
     const ALL: libc::c_uint =
         libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    sync_file_range(range, backing, in_file, ALL)
+    match sync_file_range(range.clone(), backing, in_file, ALL) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => map.flush_range(range.start, range.len()),
+        synced => synced,
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -247,10 +247,10 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
         match self.map_placed(&placed, &backing, remedy) {
             Ok(mapping) => self.finish(placed, mapping, backing, M::RIGHTS.into()),
             Err(e) => {
-                if backing.len() > old_len {
-                    backing.cut(old_len, backing.len())?;
+                if backing.len() == old_len || matches!(backing.truncate(old_len, backing.len()), Ok(true)) {
+                    return Err(e);
                 }
-                Err(e)
+                Err(e.and("and the file, which was extended, could not be made as short again"))
             }
         }
     }
@@ -454,8 +454,7 @@ where
     /// A temporary array: see [`MmapArrayBase::scratch`].
     pub(crate) fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let placed = self.place(self.required_layout()?);
-        let created = self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)));
-        created.map(MmapArrayBase::reached_by_nobody)
+        self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)))
     }
 }
 
@@ -473,7 +472,6 @@ where
         placed.layout.span(placed.offset, Placement::InPlace)?;
         let target = Target::replace(path)?;
         let draft = |len| Draft::secret(&target, len, self.preallocate);
-        let created = self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))));
-        created.map(MmapArrayBase::reached_by_nobody)
+        self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))))
     }
 }

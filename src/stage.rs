@@ -37,11 +37,11 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
         publish: impl FnOnce(Draft, Target) -> Result<Backing>,
     ) -> Result<()> {
         self.check_poison()?;
-        let (Some(path), Some(backing)) = self.into_backing() else {
+        let (Some(path), Some(mut backing)) = self.into_backing() else {
             return Err(Error::new(ErrorKind::Unsupported, "the array has no file to publish"));
         };
         let published = resolve(&path).and_then(|target| {
-            backing.give_back_reserve()?;
+            backing.release_reserve()?;
             let draft = backing.into_draft();
             draft.inherit(&target)?;
             // All of it, the header too, is there before the name is.

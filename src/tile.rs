@@ -156,16 +156,16 @@ where
             return Ok(());
         }
         let from = lined_up(src.view(), to.layout().order());
-        let pages = to.pages();
+        let writer = to.file_writer();
+        let pages = writer.pages();
         let progress = Progress::new(pages.len() as u64, progress);
-        if pages.write_at_works() && pages.len() > SMALL {
+        if pages.can_be_written_by_calls() && pages.len() > SMALL {
             let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
             // Of what is in memory already, the system counts what it could give up as free.
             let scarce = available_memory().filter(|free| all > free / 4 * 3);
             if scarce.is_some() || !pages.look_present() {
-                let how = scarce.map_or_else(|| ThroughFile::cached(pages), |free| ThroughFile::passing(pages, free));
-                // Writing would make a file that was cut longer again, with nothing in the gap.
-                let written = pages.check_file().and_then(|()| how.write(from, convert, &progress));
+                let how = scarce.map_or_else(|| ThroughFile::cached(writer), |free| ThroughFile::passing(writer, free));
+                let written = how.write(from, convert, &progress);
                 return written.map_err(|e| to.named(e));
             }
         }
@@ -215,14 +215,14 @@ mod tests {
         let shape = (1500, 1100);
         let values = Array::from_shape_fn(shape, |(i, j)| (i * 1100 + j) as u32);
         for (free, order) in [(0, Order::C), (100 << 20, Order::F)] {
-            let to = MmapArrayMut::<u32>::scratch((1100, 1500).set_f(order == Order::F)).unwrap();
+            let mut to = MmapArrayMut::<u32>::scratch((1100, 1500).set_f(order == Order::F)).unwrap();
             let from = lined_up(values.t(), order);
             // Twice: over pages that were never written, and over those of another array.
             for same in [false, true] {
-                let pages = to.pages();
+                let writer = to.file_writer();
                 let convert = By(|&x: &u32| if same { x } else { !x });
                 assert!(
-                    ThroughFile::passing(pages, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
+                    ThroughFile::passing(writer, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
                 );
             }
             assert_eq!(*to, values.t());
@@ -249,11 +249,11 @@ mod tests {
     /// The bound in the description of `assign_tiled`, for the tiles that it really takes.
     #[test]
     fn a_page_is_visited_as_often_as_is_said_at_most() {
-        let scratch = MmapArrayMut::<u8>::scratch(1).unwrap();
-        let pages = scratch.pages();
+        let mut scratch = MmapArrayMut::<u8>::scratch(1).unwrap();
+        let writer = scratch.file_writer();
         let ways = |item| {
             let through_file =
-                [ThroughFile::cached(pages), ThroughFile::passing(pages, 0), ThroughFile::passing(pages, 2 << 30)];
+                [ThroughFile::cached(writer), ThroughFile::passing(writer, 0), ThroughFile::passing(writer, 2 << 30)];
             let in_memory = (copy::budget(item), usize::MAX);
             [in_memory].into_iter().chain(through_file.map(|how| how.budget(item)))
         };

@@ -67,7 +67,7 @@ fn peak_growth(work: impl FnOnce()) -> usize {
 }
 
 #[test]
-fn a_walk_holds_little_memory_and_a_walk_that_does_not_let_go_holds_all() {
+fn a_walk_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
     let _alone = alone();
     let folder = folder();
     let path = file_of(folder.path(), 256);
@@ -75,10 +75,14 @@ fn a_walk_holds_little_memory_and_a_walk_that_does_not_let_go_holds_all() {
         let ready = || if cold { chill(&path) } else { drop(fs::read(&path).unwrap()) };
         let a = open(&path);
         ready();
-        assert!(peak_growth(|| assert_eq!(a.blocks().sum(), sum_of(256))) < 48);
+        assert!(peak_growth(|| assert_eq!(a.blocks().evict(true).sum(), sum_of(256))) < 48);
         ready();
         let rows = peak_growth(|| {
-            a.blocks().rows(1000).into_iter().for_each(|block| assert_eq!(u128::from(block[999 % block.len()]), ONES))
+            a.blocks()
+                .evict(true)
+                .rows(1000)
+                .into_iter()
+                .for_each(|block| assert_eq!(u128::from(block[999 % block.len()]), ONES))
         });
         assert!(rows < 48);
         #[cfg(feature = "rayon")]
@@ -86,12 +90,19 @@ fn a_walk_holds_little_memory_and_a_walk_that_does_not_let_go_holds_all() {
             use rayon::prelude::*;
             let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
             ready();
-            assert!(peak_growth(|| two.install(|| assert_eq!(a.blocks().parallel(true).sum(), sum_of(256)))) < 96);
+            assert!(
+                peak_growth(|| two.install(|| assert_eq!(a.blocks().evict(true).parallel(true).sum(), sum_of(256))))
+                    < 96
+            );
             ready();
-            let each = || a.blocks().into_par_iter().for_each(|block| assert_eq!(u128::from(block[0]), ONES));
+            let each =
+                || a.blocks().evict(true).into_par_iter().for_each(|block| assert_eq!(u128::from(block[0]), ONES));
             assert!(peak_growth(|| two.install(each)) < 96);
         }
-        assert!(peak_growth(|| assert_eq!(a.blocks().evict(false).sum(), sum_of(256))) > 200);
+        for keeps in [a.blocks(), a.blocks().evict(false)] {
+            a.evict().unwrap();
+            assert!(peak_growth(|| assert_eq!(keeps.sum(), sum_of(256))) > 200);
+        }
     }
 }
 
@@ -102,8 +113,8 @@ fn writing_walks_hold_little_memory_too() {
     let path = file_of(folder.path(), 256);
     let a = open(&path);
     let mut out = unsafe { MmapArrayMut::<u64>::create(folder.path().join("out.bin"), 256 * MIB / 8).unwrap() };
-    assert!(peak_growth(|| out.blocks_mut().for_each(|mut block| block.fill(3)).unwrap()) < 48);
-    assert!(peak_growth(|| a.blocks().map_into(&mut out, |x| x + 1).unwrap()) < 48);
+    assert!(peak_growth(|| out.blocks_mut().evict(true).for_each(|mut block| block.fill(3)).unwrap()) < 48);
+    assert!(peak_growth(|| a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap()) < 48);
     assert!(peak_growth(|| a.blocks().keep_cached(false).map_into(&mut out, |x| x * 2).unwrap()) < 48);
     assert_eq!(out.blocks().sum(), 2 * sum_of(256));
 }
@@ -116,7 +127,7 @@ fn a_source_in_the_other_order_is_let_go_of_as_well() {
     let path = file_of(folder.path(), 128);
     let a = unsafe { MmapArray::<u64>::options().shape((4 * 1024, 4 * 1024)).open(&path).unwrap() };
     let mut out = unsafe { MmapArrayMut::<u64>::create(folder.path().join("o"), (4 * 1024, 4 * 1024).f()).unwrap() };
-    assert!(peak_growth(|| a.blocks().map_into(&mut out, |x| x * 2).unwrap()) < 64);
+    assert!(peak_growth(|| a.blocks().evict(true).map_into(&mut out, |x| x * 2).unwrap()) < 64);
     assert_eq!(out.blocks().sum(), 2 * sum_of(128));
 }
 
@@ -147,6 +158,7 @@ fn an_array_that_fits_stays_cached_and_one_that_is_not_to_does_not() {
     chill(&path);
     assert_eq!(a.blocks().sum(), sum_of(64));
     assert!(a.residency().unwrap() > 0.95);
+    a.evict().unwrap();
     chill(&path);
     assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
     assert!(a.residency().unwrap() < 0.05);

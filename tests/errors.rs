@@ -97,11 +97,15 @@ fn a_socket_is_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn files_that_the_kernel_makes_up_are_empty_or_refused() {
+fn files_that_the_kernel_makes_up_are_refused() {
     // They claim to be regular, and to hold nothing, or a page.
-    let empty = MmapArray::<u8>::options().opened("/proc/self/maps").unwrap();
-    assert_eq!(empty.len(), 0);
-    refused(MmapArray::<u8>::options().shape(1).opened("/proc/self/maps"), ErrorKind::TooShort);
+    for path in ["/proc/self/maps", "/proc/cpuinfo"] {
+        let e = refused_io(MmapArray::<u8>::options().opened(path), io::ErrorKind::Unsupported);
+        assert!(e.to_string().contains("says that it has none"), "{e}");
+        refused(MmapArray::<u8>::options().shape(1).opened(path), ErrorKind::Io);
+        refused(MmapArray::<u8>::load(path), ErrorKind::Io);
+        refused(MmapArray::<u8>::options().mapped(&File::open(path).unwrap()), ErrorKind::Io);
+    }
     let cannot_map = MmapArray::<u8>::options().opened("/sys/kernel/mm/transparent_hugepage/enabled");
     let e = refused(cannot_map, ErrorKind::Io);
     assert!(e.to_string().contains("cannot map the file"), "{e}");

@@ -245,16 +245,28 @@ fn add(path: &Path, bytes: &[u8]) {
     File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
-/// What a process leaves that is killed in an append of rows, before it comes to the header: an array that was never
-/// dropped, and the rows.
+/// What a process leaves that is killed in an append, before it comes to the header: an array that was never dropped, the
+/// rows, and the old header.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-fn killed_in_an_append(path: &Path, rows: &[u8]) {
+fn killed_in_an_append(path: &Path, rows: &Array2<i32>) {
+    let header = fs::read(path).unwrap()[..128].to_vec();
     let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(path).unwrap();
-    a.append(&Array2::zeros((0, 3))).unwrap();
-    // Never dropped, and yet no leak.
-    static KILLED: std::sync::Mutex<Vec<MmapArrayMut<i32, Ix2>>> = std::sync::Mutex::new(Vec::new());
-    KILLED.lock().unwrap().push(a);
-    add(path, rows);
+    a.append(rows).unwrap();
+    never_dropped(a);
+    rewrite(path, &header);
+}
+
+/// As in a process that is killed, and yet no leak.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn never_dropped<A: bytemuck::Pod + Send + Sync, D: Dimension + 'static>(a: MmapArrayMut<A, D>) {
+    type Anything = Box<dyn std::any::Any + Send>;
+    static ARRAYS: std::sync::Mutex<Vec<Anything>> = std::sync::Mutex::new(Vec::new());
+    ARRAYS.lock().unwrap().push(Box::new(a));
+}
+
+/// Writes over the start of a file.
+fn rewrite(path: &Path, bytes: &[u8]) {
+    File::options().write(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
@@ -267,7 +279,7 @@ fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     a.close().unwrap();
     let whole = fs::read(&path).unwrap();
 
-    killed_in_an_append(&path, &[7; 24]);
+    killed_in_an_append(&path, &numbers(7, 2, 3));
     let left = fs::read(&path).unwrap();
     assert_eq!(*MmapArray::<i32, Ix2>::options().lock(Lock::None).load_npy(&path).unwrap(), numbers(0, 10, 3));
     // Opening, reading and closing take nothing away, and do not forget.
@@ -283,24 +295,205 @@ fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     a.resize(10).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
     drop(a);
-    killed_in_an_append(&path, &[7; 36]);
+    killed_in_an_append(&path, &numbers(7, 3, 3));
+    // Some of it may have been on its way yet.
+    let set_len = |len| File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+    set_len(whole.len() as u64 + 13);
     let mut a = again();
     a.append(&numbers(30, 1, 3)).unwrap();
     holds(&path, &numbers(0, 11, 3), false);
     drop(a);
+}
 
-    // What is no whole row, or another array, no append has left.
-    for behind in [&[7; 13][..], &saved(&numbers(0, 1, 12), false)] {
-        killed_in_an_append(&path, behind);
+/// The mark of a killed append is of that file, with that header, as far as that append went.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[test]
+fn what_no_killed_append_left_behind_stays_whatever_mark_the_file_bears() {
+    let folder = folder();
+    let path = folder.path().join("marked.npy");
+    let whole = saved(&numbers(0, 3, 3), false);
+    let stays = |path: &Path| {
         let before = contents(folder.path());
-        refused(again().append(&numbers(33, 1, 3)), ErrorKind::InvalidInput);
+        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(path).unwrap();
+        refused(a.append(&numbers(33, 1, 3)), ErrorKind::InvalidInput);
+        refused(a.append(&numbers(33, 0, 3)), ErrorKind::InvalidInput);
+        refused(a.resize(100), ErrorKind::InvalidInput);
+        refused(a.resize(1), ErrorKind::InvalidInput);
+        a.close().unwrap();
         assert_eq!(contents(folder.path()), before);
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(saved(&numbers(0, 11, 3), false).len() as u64)
-            .unwrap();
+        fs::remove_file(path).unwrap();
+    };
+    let marked = || {
+        fs::write(&path, &whole).unwrap();
+        killed_in_an_append(&path, &numbers(7, 2, 3));
+    };
+    // Further than the append went.
+    marked();
+    add(&path, b"a trailer, and it is somebody's");
+    stays(&path);
+    // Another array, as by `np.save` to an open file.
+    marked();
+    rewrite(&path, &[&whole[..], &whole[..24]].concat());
+    stays(&path);
+    // A copy, with all its attributes.
+    marked();
+    let copy = folder.path().join("copy.npy");
+    assert!(std::process::Command::new("cp").arg("-a").args([&path, &copy]).status().unwrap().success());
+    fs::remove_file(&path).unwrap();
+    stays(&copy);
+    // An array that was never dropped, of which no row is half told: its header counts all.
+    for shrunk in [false, true] {
+        fs::write(&path, &whole).unwrap();
+        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+        a.append(&numbers(7, 2, 3)).unwrap();
+        if shrunk {
+            a.resize(2).unwrap();
+        }
+        never_dropped(a);
+        add(&path, &[7; 12]);
+        stays(&path);
+    }
+    // One whose append was refused, and taken back.
+    #[cfg(target_os = "linux")]
+    {
+        use common::kernel::{no, refusing};
+        fs::write(&path, &whole).unwrap();
+        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+        refusing(&[no(libc::SYS_pwrite64, libc::EIO)], || refused(a.append(&numbers(7, 2, 3)), ErrorKind::Io));
+        never_dropped(a);
+        add(&path, &[7; 12]);
+        stays(&path);
+    }
+}
+
+/// Appends, resizes and stores of rows in every way in which nothing may change.
+fn refuse_to_change(a: &mut MmapArrayMut<f64, Ix1>, folder: &Path, kind: ErrorKind) {
+    let before = contents(folder);
+    refused(a.append(&array![4.0]), kind);
+    refused(a.append(&Array1::zeros(1000)), kind);
+    refused(a.append(&Array1::zeros(0)), kind);
+    refused(a.resize(2), kind);
+    refused(a.resize(3), kind);
+    refused(a.resize(300), kind);
+    refused(a.write_rows(0, &array![5.0]), kind);
+    assert_eq!(contents(folder), before);
+}
+
+#[test]
+fn rows_that_others_added_stay_and_the_header_stays_theirs() {
+    let folder = folder();
+    let path = folder.path().join("log.npy");
+    let three = saved(&array![1.0, 2.0, 3.0], false);
+    let fifteen = saved(&Array1::from_iter((0..15).map(f64::from)), false);
+    let open = || MmapArrayMut::<f64, Ix1>::options().lock(Lock::None).opened_npy(&path).unwrap();
+
+    // By another array in this process; by something else, beside an array that is growing or is not.
+    for theirs in [0, 1, 2] {
+        fs::write(&path, &three).unwrap();
+        let mut a = open();
+        if theirs == 1 {
+            a.append(&array![4.0]).unwrap();
+            a.resize(3).unwrap();
+        }
+        if theirs == 2 {
+            open().append(&Array1::from_iter((3..15).map(f64::from))).unwrap();
+        } else {
+            fs::write(&path, &fifteen).unwrap();
+        }
+        refuse_to_change(&mut a, folder.path(), ErrorKind::InvalidInput);
+        a.close().unwrap();
+        assert_eq!(MmapArray::<f64, Ix1>::load_npy(&path).unwrap().len(), 15);
+    }
+}
+
+/// A header says the same in many ways, and this one has no digits where ours would have them.
+#[test]
+fn a_header_that_others_spelled_anew_is_not_written_to() {
+    let folder = folder();
+    let path = folder.path().join("spelled.npy");
+    let data = bytemuck::cast_slice::<f64, u8>(&[1.0, 2.0, 3.0]);
+    fs::write(&path, saved(&array![1.0, 2.0, 3.0], false)).unwrap();
+    let mut a = open::<f64, Ix1>(&path);
+    let text = "{'shape': (3,), 'fortran_order': False, 'descr': '<f8'}";
+    let header = format!("\x7fNUMPY\x01\x00v\x00{text:117}\n").into_bytes();
+    rewrite(&path, &[b"\x93", &header[1..], data].concat());
+    refuse_to_change(&mut a, folder.path(), ErrorKind::InvalidInput);
+    a.flush().unwrap();
+    a.close().unwrap();
+    // Whoever opens it now finds room in it.
+    let mut a = open::<f64, Ix1>(&path);
+    a.append(&array![4.0]).unwrap();
+    a.close().unwrap();
+    assert_eq!(*MmapArray::<f64, Ix1>::load_npy(&path).unwrap(), array![1.0, 2.0, 3.0, 4.0]);
+}
+
+#[test]
+fn a_truncation_is_told_and_not_made_good_by_any_call() {
+    let folder = folder();
+    let path = folder.path().join("truncated.npy");
+    let set_len = |len| File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+    for reserve in [false, true] {
+        for call in 0..6 {
+            fs::write(&path, saved(&Array1::<f64>::ones(1000), false)).unwrap();
+            let mut a = open::<f64, Ix1>(&path);
+            if reserve {
+                a.append(&array![4.0]).unwrap();
+            }
+            set_len(130);
+            let result = match call {
+                0 => a.append(&array![4.0]),
+                1 => a.resize(5),
+                2 => a.resize(5000),
+                3 => a.write_rows(900, &array![5.0]),
+                4 => a.flush(),
+                _ => a.guarded(|_| ()),
+            };
+            refused(result, ErrorKind::Truncated);
+            refused(a.flush(), ErrorKind::Poisoned);
+            refused(a.guarded(|_| ()), ErrorKind::Poisoned);
+            refused(a.close(), ErrorKind::Poisoned);
+            assert_eq!(fs::metadata(&path).unwrap().len(), 130);
+        }
+        fs::write(&path, saved(&Array1::<f64>::ones(1000), false)).unwrap();
+        let mut a = open::<f64, Ix1>(&path);
+        if reserve {
+            a.append(&array![4.0]).unwrap();
+        }
+        set_len(130);
+        refused(a.close(), ErrorKind::Truncated);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 130);
+    }
+}
+
+/// Lock and mark of an array are those of the process that opened it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_takes_neither_lock_nor_mark_nor_space_from_its_parent() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = folder();
+    let path = folder.path().join("forked.npy");
+    for closes in [false, true] {
+        let mut a = create::<f64, _>(&path, 3);
+        a.append(&array![1.0]).unwrap();
+        let blocks = fs::metadata(&path).unwrap().blocks();
+        // SAFETY: the child only drops or closes the array, and ends; other threads' locks are not asked for.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let done = if closes { a.close().is_ok() } else { drop(a) == () };
+            // SAFETY: nothing of the parent's is to run here.
+            unsafe { libc::_exit(if done { 0 } else { 1 }) };
+        }
+        let mut status = 1;
+        // SAFETY: the child is this process's own.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        let mut name = [0; 64];
+        let marked = rustix::fs::getxattr(&path, "user.ndarray-mmap.growing", &mut name);
+        assert!(marked.is_ok() || marked == Err(rustix::io::Errno::OPNOTSUPP), "{marked:?}");
+        assert_eq!(fs::metadata(&path).unwrap().blocks(), blocks);
+        refused(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::Locked);
+        a.append(&array![2.0]).unwrap();
+        a.close().unwrap();
     }
 }
 
@@ -449,7 +642,7 @@ mod refusals {
         let mut a = create::<i32, _>(&path, (9, 3));
         a.assign(&numbers(0, 9, 3));
         let e = refusing(&[no(libc::SYS_ftruncate, libc::EIO)], || refused(a.resize(5), ErrorKind::Io));
-        assert!(e.to_string().contains("cut"), "{e}");
+        assert!(e.to_string().contains("truncate"), "{e}");
         assert_eq!(*a, numbers(0, 9, 3));
         assert_eq!(Header::read(&path).unwrap().shape(), [9, 3]);
     }

@@ -210,10 +210,12 @@ fn a_flush_that_the_disk_refuses_is_an_error_for_good() -> Result<()> {
         assert_eq!(w[[99, 99]], 1);
         refused(w.close(), ErrorKind::Poisoned);
     }
-    // Starting to write is a help that may fail, and proves nothing.
+    // What the system says when it starts to write, it may not say again.
     let w = MmapArrayMut::<u8>::options().shape(100).created(&path)?;
     refusing(&[no(libc::SYS_sync_file_range, libc::EIO)], || refused(w.flush_async(), ErrorKind::Io));
-    w.close()
+    refused(w.flush(), ErrorKind::Poisoned);
+    refused(w.close(), ErrorKind::Poisoned);
+    Ok(())
 }
 
 #[test]

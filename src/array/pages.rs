@@ -1,14 +1,40 @@
-//! The memory below an array, as a walk over it sees it: ranges of bytes that are brought in and let go of. No
-//! reference to an element is made here, and no byte of the array changes but by `write_at`.
+//! The memory below an array, as a pass over it sees it: ranges of bytes that are brought in and evicted.
+//!
+//! # Safety
+//! No reference to an element is made here. What keeps bytes that somebody looks at as they are:
+//! 1. Nothing is evicted, or dropped from the page cache, before the system has said that it is on the disk ([`Pages::is_written`]);
+//!    nor is anything once a write-back has failed, for which the only copy may be in memory. This holds in whatever order
+//!    the methods are called.
+//! 2. Bytes are written by a system call only where somebody has them exclusively: a `&mut` slice of them
+//!    ([`Pages::write_over`]), or the whole array ([`FileWriter`]).
+#![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytemuck::NoUninit;
 
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Reader, tells_residency};
 use crate::layout::{Layout, Order, Placement};
 use crate::mapping::Mapping;
+use crate::threads::lock;
+
+/// What is known of the way of an array's bytes to the disk.
+#[derive(Debug, Default)]
+pub(crate) struct SyncState {
+    /// After a failed flush nobody knows what reached the disk, after a fault what the array holds; and no later success
+    /// can tell.
+    poisoned: AtomicBool,
+    /// The system could not write something back: what is in memory may be the only copy.
+    unwritten: AtomicBool,
+    /// Held while the system is asked what was written. It reports a failure once to each open file, whatever range it was
+    /// asked about: so the next one to ask has to find it noted.
+    asking: Mutex<()>,
+}
 
 /// Borrowed from the array. Ranges count bytes from its start.
 #[derive(Clone, Copy, Debug)]
@@ -17,22 +43,18 @@ pub(crate) struct Pages<'a> {
     /// `None` for private memory.
     backing: Option<&'a Backing>,
     in_file: u64,
-    poisoned: &'a AtomicBool,
+    sync: &'a SyncState,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(
-        mapping: &'a Mapping,
-        backing: Option<&'a Backing>,
-        in_file: u64,
-        poisoned: &'a AtomicBool,
-    ) -> Self {
-        Self { mapping, backing, in_file, poisoned }
+    pub(super) fn new(mapping: &'a Mapping, backing: Option<&'a Backing>, in_file: u64, sync: &'a SyncState) -> Self {
+        Self { mapping, backing, in_file, sync }
     }
 
     /// From now on it is unknown what is on the disk.
     pub(crate) fn poison(self) {
-        self.poisoned.store(true, Ordering::Relaxed);
+        self.sync.poisoned.store(true, Ordering::Relaxed);
+        self.sync.unwritten.store(true, Ordering::Relaxed);
     }
 
     /// Passes a result on. Any error is the last thing that is known about the array.
@@ -40,8 +62,15 @@ impl<'a> Pages<'a> {
         result.inspect_err(|_| self.poison())
     }
 
+    /// Asks the system to bring something to the disk, or whether it is there. An error poisons the array.
+    pub(crate) fn sync(self, ask: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _one_at_a_time = lock(&self.sync.asking);
+        self.check_poison()?;
+        self.poisoning(ask())
+    }
+
     pub(crate) fn check_poison(self) -> Result<()> {
-        if self.poisoned.load(Ordering::Relaxed) || self.mapping.faulted() {
+        if self.sync.poisoned.load(Ordering::Relaxed) || self.mapping.faulted() {
             return Err(Error::new(
                 ErrorKind::Poisoned,
                 "an earlier flush or guarded call of this array failed, so it is unknown what it holds and what is on the \
@@ -82,7 +111,10 @@ impl<'a> Pages<'a> {
     /// [`guarded`](super::MmapArrayBase::guarded).
     pub(crate) fn guarded<R>(self, f: impl FnOnce() -> R) -> Result<R> {
         self.check_poison()?;
-        let answer = self.mapping.guarded(f)?;
+        let answer = match self.backing {
+            Some(backing) => self.mapping.guarded(backing, self.in_file, f)?,
+            None => f(),
+        };
         self.check_file()?;
         Ok(answer)
     }
@@ -107,17 +139,51 @@ impl<'a> Pages<'a> {
         let _ = self.mapping.populate(range);
     }
 
-    /// Lets go of the memory that this process holds. A hint; nothing is lost.
-    pub(crate) fn evict(self, range: Range<usize>) {
-        if !self.poisoned.load(Ordering::Relaxed) {
-            let _ = self.mapping.evict(range);
+    /// Drops the memory that this process holds, once it is on the disk. Nothing is lost: where something could be,
+    /// nothing is done.
+    ///
+    /// # Errors
+    /// `Io` if it could not be written back.
+    pub(crate) fn evict(self, range: Range<usize>) -> Result<()> {
+        if self.mapping.is_shared() && self.is_written(range.clone())? {
+            self.mapping.evict(range)?;
         }
+        Ok(())
     }
 
-    /// Takes pages out of the system's cache, as far as they are clean. A hint.
-    pub(crate) fn uncache(self, range: Range<usize>) {
-        if let Some(backing) = self.backing {
-            backing.uncache(self.in_file + range.start as u64, range.len());
+    /// Drops pages from the page cache which no process has mapped, once they are on the disk.
+    ///
+    /// A page that is stored to meanwhile is mapped again, and stays.
+    ///
+    /// # Errors
+    /// `Io` if they could not be written back.
+    pub(crate) fn drop_from_page_cache(self, range: Range<usize>) -> Result<()> {
+        if let Some(backing) = self.backing
+            && !(self.mapping.is_writable() && backing.shares_failures())
+            && self.is_written(range.clone())?
+        {
+            // SAFETY: (1) it is on the disk as it is in memory.
+            unsafe { backing.drop_from_page_cache(self.in_file + range.start as u64, range.len()) };
+        }
+        Ok(())
+    }
+
+    /// Waits until the range is written back. `false` if it is not known to be, because something was not.
+    fn is_written(self, range: Range<usize>) -> Result<bool> {
+        let Some(backing) = self.backing else { return Ok(false) };
+        let _one_at_a_time = lock(&self.sync.asking);
+        if self.sync.unwritten.load(Ordering::Relaxed) || self.mapping.faulted() {
+            return Ok(false);
+        }
+        let written = self.mapping.wait_for_write_back(range, backing, self.in_file);
+        written.inspect_err(|_| self.note_unwritten()).map(|()| true)
+    }
+
+    /// What was stored through this array is then lost to the disk. Whoever only reads may go on.
+    fn note_unwritten(self) {
+        self.sync.unwritten.store(true, Ordering::Relaxed);
+        if self.mapping.is_writable() {
+            self.poison();
         }
     }
 
@@ -143,43 +209,50 @@ impl<'a> Pages<'a> {
         (0..self.len()).step_by(step).all(|byte| self.is_present(byte))
     }
 
-    /// Starts bringing to the disk what was stored.
-    pub(crate) fn start_write_back(self, range: Range<usize>) -> Result<()> {
+    /// Starts bringing to the disk what was stored. An error poisons the array: the system may report it to nobody else.
+    pub(crate) fn start_writeback(self, range: Range<usize>) -> Result<()> {
         match self.backing {
-            Some(backing) => self.mapping.flush_async(range, backing, self.in_file),
+            Some(backing) => {
+                self.check_poison()?;
+                self.poisoning(self.mapping.flush_async(range, backing, self.in_file))
+            }
             None => Ok(()),
         }
     }
 
-    /// Waits for what [`start_write_back`](Self::start_write_back) started. An error poisons the array: the system reports
+    /// Waits for what [`start_writeback`](Self::start_writeback) started. An error poisons the array: the system reports
     /// a failure to write back once, so a later flush would not hear of it.
-    pub(crate) fn wait_for_write_back(self, range: Range<usize>) -> Result<()> {
+    pub(crate) fn wait_for_writeback(self, range: Range<usize>) -> Result<()> {
         match self.backing {
-            Some(backing) => self.poisoning(self.mapping.wait_for_write_back(range, backing, self.in_file)),
+            Some(backing) => self.sync(|| self.mapping.wait_for_write_back(range, backing, self.in_file)),
             None => Ok(()),
         }
     }
 
-    /// Whether [`write_at`](Self::write_at) can be used instead of stores.
-    pub(crate) fn write_at_works(self) -> bool {
+    /// Whether system calls can write what would else be stored.
+    pub(crate) fn can_be_written_by_calls(self) -> bool {
         self.are_of_file() && self.backing.is_some_and(Backing::writes_at)
     }
 
-    /// Writes elements' bytes through the file rather than through memory.
-    pub(crate) fn write_at(self, bytes: &[u8], start: usize) -> Result<()> {
-        match self.backing {
-            Some(backing) => backing.write_at(bytes, self.in_file + start as u64),
-            None => Ok(()),
-        }
+    /// Writes elements through the file rather than through memory, in the place of those that `to` is: some of the array's.
+    pub(crate) fn write_over<A: NoUninit>(self, to: &mut [A], elements: &[A]) -> Result<()> {
+        let Some(backing) = self.backing else { return Ok(()) };
+        let start = to.as_ptr().addr().checked_sub(self.mapping.as_ptr().addr());
+        let Some(start) = start.filter(|start| start + size_of_val(to) <= self.len() && to.len() == elements.len())
+        else {
+            return Err(Error::new(ErrorKind::InvalidInput, "elements that are no part of the array"));
+        };
+        // SAFETY: (2) `to` is exactly these bytes.
+        unsafe { backing.write_at(bytemuck::cast_slice(elements), self.in_file + start as u64) }
     }
 
     /// Whether [`read_at`](Self::read_at) can be used instead of looking at the elements: the memory is the file's own,
     /// and nothing took its place.
     pub(crate) fn read_at_shows_memory(self) -> bool {
         cfg!(any(target_os = "linux", target_os = "android"))
-            && self.backing.is_some()
             && self.mapping.is_shared()
-            && !self.poisoned.load(Ordering::Relaxed)
+            && self.backing.is_some_and(Backing::reads_anywhere)
+            && !self.sync.poisoned.load(Ordering::Relaxed)
             && !self.mapping.faulted()
     }
 
@@ -203,6 +276,37 @@ impl<'a> Pages<'a> {
     pub(crate) fn read_ahead(self) -> Option<ReadAhead> {
         let backing = self.backing.filter(|_| self.mapping.is_of_file())?;
         ReadAhead::new(backing, self.in_file, self.len()).ok()
+    }
+}
+
+/// Writes any part of an array through its file, from many threads. The array is exclusively its own as long as it lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileWriter<'a> {
+    pages: Pages<'a>,
+    array: PhantomData<&'a Mapping>,
+}
+
+impl<'a> FileWriter<'a> {
+    /// # Safety
+    /// Nobody else looks at the array, or writes to it, for the lifetime `'a`.
+    pub(super) unsafe fn new(pages: Pages<'a>) -> Self {
+        Self { pages, array: PhantomData }
+    }
+
+    pub(crate) fn pages(self) -> Pages<'a> {
+        self.pages
+    }
+
+    /// Writes bytes of elements, `start` bytes from the start of the array.
+    pub(crate) fn write_at(self, bytes: &[u8], start: usize) -> Result<()> {
+        if start.checked_add(bytes.len()).is_none_or(|end| end > self.pages.len()) {
+            return Err(Error::new(ErrorKind::InvalidInput, "bytes that are no part of the array"));
+        }
+        match self.pages.backing {
+            // SAFETY: (2) by the demand of `new`.
+            Some(backing) => unsafe { backing.write_at(bytes, self.pages.in_file + start as u64) },
+            None => Ok(()),
+        }
     }
 }
 
@@ -236,11 +340,6 @@ impl ReadAhead {
         }
     }
 
-    /// Takes bytes out of the system's cache again.
-    pub(crate) fn uncache(&self, range: Range<usize>) {
-        self.reader.uncache(self.in_file + range.start as u64, range.len());
-    }
-
     /// For systems that cannot populate a mapping.
     fn fetch_by_reading(&self, range: Range<usize>) {
         let mut buffer = vec![0; Self::BUFFER.min(range.len())];
@@ -264,8 +363,9 @@ mod tests {
         let ahead = pages.read_ahead().unwrap();
         for fetch in [ReadAhead::fetch, ReadAhead::fetch_by_reading] {
             std::fs::File::open(&path).unwrap().sync_all().unwrap();
-            pages.uncache(0..a.len());
-            pages.backing.unwrap().uncache(0, 3 << 20);
+            pages.drop_from_page_cache(0..a.len()).unwrap();
+            // SAFETY: all of the file was just synced.
+            unsafe { pages.backing.unwrap().drop_from_page_cache(0, 3 << 20) };
             assert!(pages.are_absent(0..a.len()));
             fetch(&ahead, 0..a.len());
             assert!(pages.is_present(0) && pages.is_present(a.len() - 1));

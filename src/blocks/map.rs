@@ -8,7 +8,7 @@ use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
 use super::Blocks;
 use super::iter::stretches;
-use super::walk::{Habits, Purpose, Walk, fits_in_cache};
+use super::walk::{Habits, Purpose, Walk};
 use crate::access::Stored;
 use crate::array::{MmapArrayBase, Pages};
 use crate::error::{Error, ErrorKind, Result};
@@ -211,21 +211,19 @@ impl How<'_> {
         let is_across = sources.iter().any(|s| s.across);
         let size = size.unwrap_or(BlockSize::Bytes(if is_across { ACROSS } else { IN_ORDER }));
         let partition = layout.partition(size);
-        let evict = habits.evict;
         let all = sources.iter().fold(pages.len(), |sum, s| sum.saturating_add(s.pages.len()));
-        let keep_cached = Some(habits.keep_cached.unwrap_or_else(|| fits_in_cache(all)));
+        let (evict, keep_cached) = habits.decide(all);
         let mut readings = Vec::new();
         for s in sources.iter().filter(|s| !s.across) {
-            let habits = Habits { evict, keep_cached, progress: None };
-            readings.push((Walk::new(s.pages, habits, Purpose::Read), s.item));
+            readings.push((Walk::decided(s.pages, evict, keep_cached, None, Purpose::Read), s.item));
         }
         // What was done is told in bytes of the array that is walked, whatever is written for them.
         let total = sources.first().map_or(0, |s| s.pages.len() as u64);
         let progress = habits.progress.map(|mut tell| -> OnProgress<'_> {
             Box::new(move |done, of| tell((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
-        let writing = Walk::new(pages, Habits { evict, keep_cached, progress }, Purpose::Overwrite);
-        let how = if pages.write_at_works() && !pages.look_present() {
+        let writing = Walk::decided(pages, evict, keep_cached, progress, Purpose::Overwrite);
+        let how = if pages.can_be_written_by_calls() && !pages.look_present() {
             Storing::ThroughFile
         } else if pages.len() >= stream::WORTH_IT {
             Storing::PastCache
@@ -252,7 +250,8 @@ impl How<'_> {
                 across(&origin, &mut slab);
                 let rows = origin[axis]..origin[axis] + slab.len_of(Axis(axis));
                 for source in sources.iter().filter(|s| s.across && evict) {
-                    source.pages.evict(rows.start * source.row..rows.end * source.row);
+                    // A hint: it is the source's affair if it cannot be written back.
+                    let _ = source.pages.evict(rows.start * source.row..rows.end * source.row);
                 }
                 origin[axis] = rows.end;
             }
@@ -274,7 +273,8 @@ impl How<'_> {
                     buffer.resize(at.len(), C::zeroed());
                     fill(block, &mut buffer);
                     if how == Storing::ThroughFile {
-                        pages.write_at(bytemuck::cast_slice(&buffer), at.start * size_of::<C>())
+                        // Writing would make a file that was truncated longer again, with nothing in the gap.
+                        pages.check_file().and_then(|()| pages.write_over(to, &buffer))
                     } else {
                         past_cache(|stores| stores.copy_from_slice(to, &buffer));
                         Ok(())
@@ -288,7 +288,6 @@ impl How<'_> {
             }
         };
         let written = pages.guarded(|| {
-            // Writing would make a file that was cut longer again, with nothing in the gap.
             pages.check_file()?;
             on_pool(threads, || stop.on_panic(work));
             lock(&failed).take().map_or_else(|| writing.end(), Err)

@@ -87,16 +87,11 @@ impl Shared {
         }
     }
 
-    /// What the walk is done with already is not read again, and does not stay if it was.
+    /// What the walk is done with already is not read again.
     fn fetch(&self, window: usize) {
         let units = self.units.of_window(window);
         if let Some(first) = units.clone().find(|&n| !self.units.is_finished(n)) {
             self.source.fetch(self.units.bytes(first..units.end));
-            for n in first..units.end {
-                if self.units.is_finished(n) && self.units.is_to_uncache(n) {
-                    self.source.uncache(self.units.bytes(n..n + 1));
-                }
-            }
         }
         lock(&self.queue).being_fetched.retain(|&fetched| fetched != window);
         self.fetched.notify_all();

@@ -1,7 +1,7 @@
-//! What goes on below a walk: pages are read ahead of it, let go of behind it, and written back where it writes.
+//! What goes on below a walk: pages are read ahead of it, evicted behind it, and written back where it writes.
 //!
-//! Everything is counted in [`Units`]: one is let go of once every byte of it was walked, whoever walked it and in
-//! whatever order.
+//! Everything is counted in [`Units`]: one is evicted once every byte of it was walked, whoever walked it and in
+//! whatever order. That nothing is evicted which is not on the disk is not this module's to see to: [`Pages`] does.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,23 +30,36 @@ const ASKED_FOR: u8 = 2;
 /// Below this, starting threads costs more than waiting for the disk does.
 const WORTH_READING_AHEAD: usize = 16 << 20;
 
-/// How much is let go of at a time, in bytes.
-const LET_GO_TOGETHER: usize = 16 << 20;
+/// How much is evicted at a time behind a walk that reads, in bytes.
+const EVICTED_TOGETHER: usize = 16 << 20;
 
-/// How much may be on its way to the disk before a walk that writes waits for the oldest of it.
-const MOST_DIRTY: usize = 32 << 20;
+/// How much may be on its way to the disk, and so still in memory, before a walk that writes waits for the oldest of it.
+const MOST_DIRTY: usize = 24 << 20;
 
-/// How a walk treats the memory it passes through.
+/// How a walk treats the memory it passes through. `None`: as the free memory allows.
+#[derive(Default)]
 pub(super) struct Habits<'a> {
-    pub(super) evict: bool,
-    /// `None`: as the free memory allows.
+    pub(super) evict: Option<bool>,
     pub(super) keep_cached: Option<bool>,
     pub(super) progress: Option<OnProgress<'a>>,
 }
 
-impl Default for Habits<'_> {
-    fn default() -> Self {
-        Self { evict: true, keep_cached: None, progress: None }
+impl Habits<'_> {
+    /// What a walk does that passes through so many bytes, of all its arrays: whether it evicts, and whether it keeps what
+    /// it has read or written in the page cache.
+    pub(super) fn decide(&self, bytes: usize) -> (bool, bool) {
+        let (evict, keep) = match (self.evict, self.keep_cached) {
+            (Some(evict), Some(keep)) => (evict, keep),
+            // Asked for, it is done, and it takes the other.
+            (None, Some(keep)) => (!keep || !fits_in_cache(bytes), keep),
+            (Some(false), None) => (false, true),
+            (Some(true), None) => (true, fits_in_cache(bytes)),
+            (None, None) => {
+                let fits = fits_in_cache(bytes);
+                (!fits, fits)
+            }
+        };
+        (evict, keep || !evict)
     }
 }
 
@@ -60,9 +73,9 @@ impl fmt::Debug for Habits<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Read,
-    /// Some are read and some stored, in place: what was stored is brought to the disk behind the walk.
+    /// Some are read and some stored, in place.
     Update,
-    /// All are stored and none read. What was stored is brought to the disk where it is not to stay in the cache.
+    /// All are stored and none read.
     Overwrite,
 }
 
@@ -77,7 +90,6 @@ pub(super) struct Walk<'a> {
     pages: Pages<'a>,
     purpose: Purpose,
     evict: bool,
-    uncache: bool,
     units: Arc<Units>,
     /// Whether it is known which pages are in memory.
     tells: bool,
@@ -87,26 +99,18 @@ pub(super) struct Walk<'a> {
     readers: OnceLock<Option<Readers>>,
     progress: Progress<'a>,
     behind: Mutex<Behind>,
-    dirty: Mutex<Dirty>,
 }
 
 /// What was walked and is still in memory.
 #[derive(Debug, Default)]
 struct Behind {
-    /// And whether they are to leave the cache.
-    ranges: Vec<(Range<usize>, bool)>,
-    bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Dirty {
-    /// The oldest first, and whether they are to leave the cache.
+    /// The oldest first, and whether they are to leave the page cache.
     ranges: VecDeque<(Range<usize>, bool)>,
     bytes: usize,
     failed: Option<Error>,
 }
 
-impl Dirty {
+impl Behind {
     /// The first failure is the one to tell.
     fn note(&mut self, result: Result<()>) {
         if let Err(e) = result {
@@ -116,25 +120,34 @@ impl Dirty {
 }
 
 impl<'a> Walk<'a> {
+    /// A walk over one array alone.
     pub(super) fn new(pages: Pages<'a>, habits: Habits<'a>, purpose: Purpose) -> Self {
-        let Habits { evict, keep_cached, progress } = habits;
+        let (evict, keep_cached) = habits.decide(pages.len());
+        Self::decided(pages, evict, keep_cached, habits.progress, purpose)
+    }
+
+    /// A walk of which is decided whether it evicts, and keeps what it passes in the page cache.
+    pub(super) fn decided(
+        pages: Pages<'a>,
+        evict: bool,
+        keep_cached: bool,
+        progress: Option<OnProgress<'a>>,
+        purpose: Purpose,
+    ) -> Self {
         let (len, of_file) = (pages.len(), pages.are_of_file());
-        let uncache = of_file && evict && !keep_cached.unwrap_or_else(|| fits_in_cache(len));
-        let units = Arc::new(Units::new(pages, uncache));
+        let units = Arc::new(Units::new(pages, of_file && evict && !keep_cached));
         let read_ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite;
         let windows = if read_ahead { units.windows() } else { 0 };
         Self {
             pages,
             purpose,
-            evict,
-            uncache,
+            evict: of_file && evict,
             tells: read_ahead && pages.tell_presence(),
             windows: (0..windows).map(|_| AtomicU8::new(NOT_ASKED_FOR)).collect(),
             readers: OnceLock::new(),
             units,
             progress: Progress::new(len as u64, progress),
             behind: Mutex::default(),
-            dirty: Mutex::default(),
         }
     }
 
@@ -197,71 +210,62 @@ impl<'a> Walk<'a> {
 
     /// Every byte of these units was walked.
     fn finish(&self, units: Range<usize>) {
-        if units.is_empty() {
+        if units.is_empty() || !self.evict {
             return;
         }
         let uncache = self.units.is_to_uncache(units.start);
         let bytes = self.units.bytes(units);
-        let to_disk = self.purpose == Purpose::Update || self.purpose == Purpose::Overwrite && self.uncache;
-        if to_disk {
-            if self.evict {
-                self.pages.evict(bytes.clone());
-            }
-            return self.write_back(bytes, uncache);
-        }
+        let started = if self.purpose == Purpose::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
         let mut behind = lock(&self.behind);
+        behind.note(started);
         behind.bytes += bytes.len();
-        behind.ranges.push((bytes, uncache));
-        if behind.bytes >= LET_GO_TOGETHER {
-            let behind = std::mem::take(&mut *behind);
-            self.let_go(behind);
+        behind.ranges.push_back((bytes, uncache));
+        if self.purpose == Purpose::Read {
+            if behind.bytes >= EVICTED_TOGETHER {
+                let behind = std::mem::take(&mut *behind);
+                self.evict_together(behind);
+            }
+        } else {
+            // The others wait for the disk, too, rather than store more.
+            self.settle(&mut behind, MOST_DIRTY);
         }
     }
 
-    /// Next to each other where they can be: letting go has every processor forget what it knows of the pages.
-    fn let_go(&self, Behind { mut ranges, .. }: Behind) {
+    /// Next to each other where they can be: evicting has every processor forget what it knows of the pages. Failures are
+    /// those of others: who only reads has lost nothing.
+    fn evict_together(&self, Behind { mut ranges, .. }: Behind) {
+        let ranges = ranges.make_contiguous();
         ranges.sort_unstable_by_key(|(bytes, _)| bytes.start);
         let next_to_each_other =
             |a: &(Range<usize>, bool), b: &(Range<usize>, bool)| a.0.end == b.0.start && a.1 == b.1;
         for alike in ranges.chunk_by(next_to_each_other) {
-            let (bytes, uncache) = (alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1);
-            if self.evict {
-                self.pages.evict(bytes.clone());
-            }
-            if uncache {
-                self.pages.uncache(bytes);
-            }
+            let _ = self.evict(alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1);
         }
-    }
-
-    fn write_back(&self, bytes: Range<usize>, uncache: bool) {
-        let mut dirty = lock(&self.dirty);
-        dirty.note(self.pages.start_write_back(bytes.clone()));
-        dirty.bytes += bytes.len();
-        dirty.ranges.push_back((bytes, uncache));
-        self.settle(&mut dirty, MOST_DIRTY);
     }
 
     /// Waits until at most so many bytes are on their way to the disk.
-    fn settle(&self, dirty: &mut Dirty, most: usize) {
-        while dirty.bytes > most
-            && let Some((oldest, uncache)) = dirty.ranges.pop_front()
+    fn settle(&self, behind: &mut Behind, most: usize) {
+        while behind.bytes > most
+            && let Some((oldest, uncache)) = behind.ranges.pop_front()
         {
-            dirty.bytes -= oldest.len();
-            dirty.note(self.pages.wait_for_write_back(oldest.clone()));
-            if uncache {
-                self.pages.uncache(oldest);
-            }
+            behind.bytes -= oldest.len();
+            behind.note(self.evict(oldest, uncache));
         }
+    }
+
+    fn evict(&self, bytes: Range<usize>, uncache: bool) -> Result<()> {
+        self.pages.evict(bytes.clone())?;
+        if uncache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
     /// Says what went wrong behind a walk that writes.
     pub(super) fn end(&self) -> Result<()> {
-        let mut dirty = lock(&self.dirty);
-        if self.uncache {
-            self.settle(&mut dirty, 0);
+        if self.purpose == Purpose::Read {
+            return Ok(());
         }
-        dirty.failed.take().map_or(Ok(()), Err)
+        let mut behind = lock(&self.behind);
+        self.settle(&mut behind, 0);
+        behind.failed.take().map_or(Ok(()), Err)
     }
 }
 
@@ -270,11 +274,33 @@ impl Drop for Walk<'_> {
     fn drop(&mut self) {
         drop(self.readers.take());
         let _ = self.end();
-        self.let_go(std::mem::take(&mut *lock(&self.behind)));
+        self.evict_together(std::mem::take(&mut *lock(&self.behind)));
         if self.evict {
-            self.units.given_up().for_each(|bytes| self.pages.evict(bytes));
+            self.units.given_up().for_each(|bytes| drop(self.evict(bytes, false)));
         }
-        // The system reads ahead of what it is asked for, also into what was let go of before.
-        self.units.to_uncache().for_each(|bytes| self.pages.uncache(bytes));
+        // The system reads ahead of what it is asked for, also into what was dropped before.
+        self.units.to_uncache().for_each(|bytes| drop(self.pages.drop_from_page_cache(bytes)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_done_and_what_fits_is_kept() {
+        let decide = |evict, keep_cached, bytes| Habits { evict, keep_cached, progress: None }.decide(bytes);
+        let small = 1 << 20;
+        assert_eq!(decide(None, None, small), (false, true));
+        assert_eq!(decide(Some(true), None, small), (true, true));
+        assert_eq!(decide(None, Some(false), small), (true, false));
+        assert_eq!(decide(None, Some(true), small), (false, true));
+        assert_eq!(decide(Some(false), Some(false), small), (false, true));
+        assert_eq!(decide(Some(true), Some(false), small), (true, false));
+        if available_memory().is_some() {
+            assert_eq!(decide(None, None, usize::MAX), (true, false));
+            assert_eq!(decide(None, Some(true), usize::MAX), (true, true));
+            assert_eq!(decide(Some(false), None, usize::MAX), (false, true));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Advisory locks, so that two openings of one file that would break each other's promise find out.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::ops::Deref;
 
 use super::growing;
@@ -51,15 +52,22 @@ impl Lock {
         if self == Lock::None || cfg!(windows) {
             return Ok(());
         }
-        let taken = if rights.writes_file() { file.try_lock() } else { file.try_lock_shared() };
-        match taken {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => Err(locked(rights)),
-            Err(TryLockError::Error(_)) if self == Lock::BestEffort => Ok(()),
-            Err(TryLockError::Error(e)) => {
-                Err(Error::new(ErrorKind::Unsupported, "the file cannot be locked, and `Lock::Required` was asked for")
-                    .with_source(e))
-            }
+        loop {
+            let taken = if rights.writes_file() { file.try_lock() } else { file.try_lock_shared() };
+            return match taken {
+                Ok(()) => Ok(()),
+                Err(TryLockError::WouldBlock) => Err(locked(file, rights)),
+                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(TryLockError::Error(e)) if !has_no_locks(&e) => {
+                    Err(Error::io("cannot lock the file (`Lock::None` opens it without a lock)", e))
+                }
+                Err(TryLockError::Error(_)) if self == Lock::BestEffort => Ok(()),
+                Err(TryLockError::Error(e)) => Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "the file cannot be locked, and `Lock::Required` was asked for",
+                )
+                .with_source(e)),
+            };
         }
     }
 
@@ -77,38 +85,67 @@ impl Lock {
     }
 }
 
+/// Whether it says that the file system has no locks, rather than that this one could not be had.
+fn has_no_locks(e: &io::Error) -> bool {
+    /// What Linux's network file systems say for "not supported"; it has no name outside of the kernel.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const ENOTSUPP: i32 = 524;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if e.raw_os_error() == Some(ENOTSUPP) {
+        return true;
+    }
+    #[cfg(unix)]
+    if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) {
+        return true;
+    }
+    e.kind() == io::ErrorKind::Unsupported
+}
+
 /// An open file that gives its lock back when it is dropped, and before that takes back its mark. Closing it would not
 /// do: the lock belongs to all copies of the descriptor, and a child process that another thread is just starting has
 /// one for a moment.
+///
+/// A child that was forked has a copy of this value too. It closes its descriptor and no more: lock and mark are those of
+/// the process that took them.
 #[derive(Debug)]
 pub(super) struct Held {
     file: File,
     locked: bool,
     /// Whether this value marked the file.
-    growing: bool,
+    marked: bool,
+    process: u32,
 }
 
 impl Held {
     /// `locked`: the lock is this file's own, not that of a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
-        Self { file, locked, growing: false }
+        Self { file, locked, marked: false, process: std::process::id() }
+    }
+
+    /// Whether this process opened it, and was not forked from one that did.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
     }
 
     /// See [`growing`].
-    pub(super) fn mark_growing(&mut self) {
-        if !self.growing {
-            growing::mark(&self.file);
-            self.growing = true;
+    pub(super) fn mark_growth(&mut self, header: &[u8], reach: u64) {
+        growing::mark(&self.file, header, reach);
+        self.marked = true;
+    }
+
+    pub(super) fn unmark_growth(&mut self) {
+        if std::mem::take(&mut self.marked) {
+            growing::unmark(&self.file);
         }
     }
 
-    pub(super) fn was_left_growing(&self) -> bool {
-        !self.growing && growing::is_marked(&self.file)
+    pub(super) fn reach_of_killed(&self, header: &[u8]) -> Option<u64> {
+        growing::reach(&self.file, header)
     }
 
     /// The mark stays when the file is closed.
-    pub(super) fn leave_growing(&mut self) {
-        self.growing = false;
+    pub(super) fn leave_growth_marked(&mut self) {
+        self.marked = false;
     }
 }
 
@@ -122,9 +159,10 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.growing {
-            growing::unmark(&self.file);
+        if !(self.marked || self.locked) || !self.is_of_this_process() {
+            return;
         }
+        self.unmark_growth();
         if self.locked {
             // There is nobody to tell; the file is closed next.
             let _ = self.file.unlock();
@@ -132,15 +170,34 @@ impl Drop for Held {
     }
 }
 
-fn locked(rights: Rights) -> Error {
+fn locked(file: &File, rights: Rights) -> Error {
     let wanted = if rights.writes_file() { "an exclusive" } else { "a shared" };
-    Error::new(
-        ErrorKind::Locked,
-        format!(
-            "{wanted} lock was refused: the file is open elsewhere, in this process or another; `Lock::None` opens it \
-             all the same"
-        ),
-    )
+    let holder = if is_held_here(file) {
+        "this process has the file open already, perhaps in a variable that a later one of the same name hides: it keeps the \
+         lock until it is dropped or closed"
+    } else {
+        "the file is open elsewhere, in this process or another"
+    };
+    Error::new(ErrorKind::Locked, format!("{wanted} lock was refused: {holder}; `Lock::None` opens it all the same"))
+}
+
+/// Whether this process is known to hold a lock of the file.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_held_here(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(metadata), Ok(locks)) = (file.metadata(), std::fs::read_to_string("/proc/locks")) else { return false };
+    let (device, process) = (metadata.dev(), std::process::id());
+    // `1: FLOCK  ADVISORY  WRITE 708 fe:00:1835 0 EOF`: see proc_locks(5).
+    let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(device), rustix::fs::minor(device), metadata.ino());
+    locks.lines().any(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.contains(&"FLOCK") && words.contains(&place.as_str()) && words.contains(&process.to_string().as_str())
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_held_here(_: &File) -> bool {
+    false
 }
 
 /// On Windows a conflict shows when the file is opened.

@@ -37,6 +37,12 @@ impl HeaderInPlace {
         start..end
     }
 
+    /// Whether bytes that stand in the file can be this header when its change to `new` was written in part.
+    pub(crate) fn could_become(&self, in_file: &[u8], new: &Self) -> bool {
+        let expected = self.bytes.iter().zip(&new.bytes);
+        in_file.len() == self.bytes.len() && in_file.iter().zip(expected).all(|(b, (old, new))| b == old || b == new)
+    }
+
     /// The header of the same array with another number of rows, as many bytes long.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
 
 use super::copy::{Convert, copy_tile};
-use crate::array::Pages;
+use crate::array::FileWriter;
 use crate::error::Result;
 use crate::layout::Tiling;
 use crate::mapping::will_need;
@@ -24,7 +24,7 @@ const TILES: Range<usize> = 1 << 20..64 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ThroughFile<'a> {
-    pages: Pages<'a>,
+    writer: FileWriter<'a>,
     threads: usize,
     /// How large a tile may be, in bytes.
     tile: usize,
@@ -36,16 +36,16 @@ pub(super) struct ThroughFile<'a> {
 
 impl<'a> ThroughFile<'a> {
     /// For arrays that fit in memory, and of which what is read is in memory mostly.
-    pub(super) fn cached(pages: Pages<'a>) -> Self {
-        Self { pages, threads: computing_threads(), tile: 8 << 20, run: 1024, keep_cached: true }
+    pub(super) fn cached(writer: FileWriter<'a>) -> Self {
+        Self { writer, threads: computing_threads(), tile: 8 << 20, run: 1024, keep_cached: true }
     }
 
     /// For arrays that do not fit in memory, of which so much is free.
-    pub(super) fn passing(pages: Pages<'a>, free: u64) -> Self {
+    pub(super) fn passing(writer: FileWriter<'a>, free: u64) -> Self {
         let free = usize::try_from(free).unwrap_or(usize::MAX);
         // A tile is in memory twice and once more on its way to the disk, and memory is not all ours.
         let tile = (free / (6 * WAITING)).clamp(TILES.start, TILES.end);
-        Self { pages, threads: WAITING, tile, run: usize::MAX, keep_cached: false }
+        Self { writer, threads: WAITING, tile, run: usize::MAX, keep_cached: false }
     }
 
     /// Items that a tile has, of so many bytes each, and how many are enough to read in one piece.
@@ -106,8 +106,10 @@ impl<'a> ThroughFile<'a> {
     fn store<A: NoUninit>(&self, tile: &[A], tiling: &Tiling, at: &[Range<usize>]) -> Result<Range<usize>> {
         let size = size_of::<A>();
         let (run, starts) = tiling.runs(at);
+        // Writing would make a file that was truncated longer again, with nothing in the gap.
+        self.writer.pages().check_file()?;
         for (elements, &start) in tile.chunks_exact(run).zip(&starts) {
-            self.pages.write_at(bytemuck::cast_slice(elements), start * size)?;
+            self.writer.write_at(bytemuck::cast_slice(elements), start * size)?;
         }
         Ok(starts[0] * size..(starts[starts.len() - 1] + run) * size)
     }
@@ -118,11 +120,11 @@ impl<'a> ThroughFile<'a> {
             return Ok(());
         }
         if let Some(bytes) = tile.clone() {
-            self.pages.start_write_back(bytes)?;
+            self.writer.pages().start_writeback(bytes)?;
         }
         if let Some(bytes) = std::mem::replace(behind, tile) {
-            self.pages.wait_for_write_back(bytes.clone())?;
-            self.pages.uncache(bytes);
+            self.writer.pages().wait_for_writeback(bytes.clone())?;
+            self.writer.pages().drop_from_page_cache(bytes)?;
         }
         Ok(())
     }
