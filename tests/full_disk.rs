@@ -132,6 +132,46 @@ fn running_out_of_space_in_a_sparse_file_is_a_fault() {
     .well();
 }
 
+/// Nobody broke the promise, and so what was seen stays: in pages that were there, and in the one that could not be stored
+/// to, where it is blocks smaller than a page that are missing.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn running_out_of_space_changes_no_value_that_was_seen() {
+    child::run("running_out_of_space_changes_no_value_that_was_seen", || {
+        let small_blocks = Mount::ext4_with_blocks(&std::env::temp_dir(), 16 * MIB as u64, 1024);
+        for disk in small_disks().into_iter().chain([small_blocks]) {
+            let path = disk.path().join("a.bin");
+            let options = MmapArrayMut::<u8>::options().preallocate(false).shape(TOO_MUCH);
+            // SAFETY: only this test knows the file.
+            let mut a = unsafe { options.create(&path).unwrap() };
+            // Every other KiB of the last pages has a block of its own.
+            let tail = TOO_MUCH - 16 * 4096;
+            for at in (tail..TOO_MUCH).step_by(2048) {
+                a.write_rows(at, &Array1::from_elem(1024, 9)).unwrap();
+            }
+            a[0] = 5;
+            let err = a.guarded_mut(|mut view| {
+                assert_eq!(view[0], 5);
+                let before: u64 = view.slice(ndarray::s![tail..]).iter().map(|&x| u64::from(x)).sum();
+                // Until a page faults, and then some.
+                view.slice_mut(ndarray::s![4096..tail]).fill(1);
+                assert_eq!(view[0], 5);
+                view[8192] = 7;
+                // A hole of the last pages, beside bytes that were seen.
+                for at in (tail + 1024..TOO_MUCH).step_by(2048) {
+                    view[at] = 1;
+                }
+                let after: u64 = view.slice(ndarray::s![tail..]).iter().map(|&x| u64::from(x)).sum();
+                assert_eq!(after, before + 32);
+                assert_eq!((view[0], view[8192], view[4096]), (5, 7, 1));
+            });
+            assert_eq!(err.unwrap_err().kind(), ErrorKind::Fault);
+            assert_eq!((a[0], a[8192]), (5, 7));
+        }
+    })
+    .well();
+}
+
 #[test]
 #[ignore = "needs root: mounts file systems"]
 fn running_out_of_space_unguarded_ends_the_process() {

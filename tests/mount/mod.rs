@@ -23,9 +23,14 @@ impl Mount {
 
     /// An ext4 in an image file, which lies in `folder` and is as large as that.
     pub fn ext4(folder: &Path, bytes: u64) -> Self {
+        Self::ext4_with_blocks(folder, bytes, 4096)
+    }
+
+    /// The same, with blocks of so many bytes.
+    pub fn ext4_with_blocks(folder: &Path, bytes: u64, block: usize) -> Self {
         let mount = Self::nothing(folder);
         File::create(&mount.image).unwrap().set_len(bytes).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&mount.image));
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", &block.to_string()]).arg(&mount.image));
         mount.again();
         mount
     }
