@@ -736,4 +736,129 @@ mod tests {
         let r = Range::of(ptr::without_provenance(5 * page + 8), page, false);
         assert_eq!((r.start, r.end), (5 * page, 7 * page));
     }
+
+    /// Two pages of a file that is not there, as a guarded call of another thread would have it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn guarded_pages(pages: usize) -> (&'static Node, Range) {
+        let len = pages * rustix::param::page_size();
+        let start = anonymous(len).unwrap();
+        let node: &'static Node = Box::leak(Box::new(Node::new(None)));
+        let range = Range::of(start.cast(), len, true);
+        node.set(range);
+        node.active.store(1, Ordering::Relaxed);
+        (node, range)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn byte(range: Range, at: usize) -> &'static AtomicU8 {
+        // SAFETY: the pages are mapped, or others were put in their place, and nobody unmaps them.
+        unsafe { &*ptr::with_exposed_provenance::<AtomicU8>(range.start + at) }
+    }
+
+    /// A thread that faulted before another had the page replaced comes to it late.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_page_is_replaced_once_and_its_neighbour_never() {
+        let (node, range) = guarded_pages(2);
+        let page = range.len() / 2;
+        byte(range, 0).store(1, Ordering::Relaxed);
+        byte(range, page).store(2, Ordering::Relaxed);
+        assert!(node.handle(range, range.start + 5));
+        assert_eq!([0, page].map(|at| byte(range, at).load(Ordering::Relaxed)), [0, 2]);
+        byte(range, 0).store(3, Ordering::Relaxed);
+        assert!(node.handle(range, range.start));
+        assert_eq!([0, page].map(|at| byte(range, at).load(Ordering::Relaxed)), [3, 2]);
+    }
+
+    /// Where it is only storing that fails, the page can still be read.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn what_can_still_be_read_is_what_a_replaced_page_shows() {
+        use std::os::fd::AsRawFd;
+        let (node, range) = guarded_pages(3);
+        let page = range.len() / 3;
+        let mut file = tempfile::tempfile().unwrap();
+        // The mapping starts in the second page of the file, and ends within the fourth.
+        let bytes: Vec<u8> = (0..4 * page - 10).map(|at| (at / page) as u8 + 1).collect();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
+        node.end.store(bytes.len() as u64, Ordering::Relaxed);
+        node.truncatable.store(true, Ordering::Relaxed);
+        for n in 0..3 {
+            assert!(node.handle(range, range.start + n * page + 7));
+            assert_eq!(usize::from(byte(range, n * page).load(Ordering::Relaxed)), n + 2);
+        }
+        assert_eq!(byte(range, 3 * page - 11).load(Ordering::Relaxed), 4);
+        assert_eq!(byte(range, 3 * page - 10).load(Ordering::Relaxed), 0);
+
+        // And of a file that is shorter than the mapping, nothing is left.
+        let (node, range) = guarded_pages(3);
+        file.set_len(bytes.len() as u64 - 1).unwrap();
+        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
+        node.end.store(bytes.len() as u64, Ordering::Relaxed);
+        node.truncatable.store(true, Ordering::Relaxed);
+        (0..3).for_each(|n| byte(range, n * page).store(9, Ordering::Relaxed));
+        assert!(node.handle(range, range.start + page));
+        (0..3).for_each(|n| assert_eq!(byte(range, n * page).load(Ordering::Relaxed), 0));
+        byte(range, 0).store(1, Ordering::Relaxed);
+        assert!(node.handle(range, range.start));
+        assert_eq!(byte(range, 0).load(Ordering::Relaxed), 1);
+    }
+
+    /// As `fork` leaves it, when another thread of the parent is just replacing a page.
+    #[test]
+    fn an_election_of_another_process_is_none() {
+        let elected = AtomicI32::new(1);
+        let election = Election::win(&elected).unwrap();
+        assert_eq!(elected.load(Ordering::Relaxed), std::process::id() as i32);
+        drop(election);
+        assert_eq!(elected.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_handler_of_another_signal_runs_in_an_election() {
+        fn blocked(signal: c_int) -> bool {
+            let mut now = MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: it writes one set to where there is room for one.
+            assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), now.as_mut_ptr()) }, 0);
+            // SAFETY: the call wrote it.
+            unsafe { libc::sigismember(now.as_ptr(), signal) == 1 }
+        }
+        let elected = AtomicI32::new(0);
+        let all = [libc::SIGUSR1, libc::SIGPROF, libc::SIGALRM, libc::SIGTERM];
+        let election = Election::win(&elected).unwrap();
+        assert!(all.into_iter().all(blocked) && !blocked(libc::SIGBUS) && !blocked(libc::SIGSEGV));
+        drop(election);
+        assert!(!all.into_iter().any(blocked));
+    }
+
+    /// What is evicted is not replaced at the same time, nor the other way round.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn nothing_is_replaced_while_pages_are_evicted_nor_evicted_afterwards() {
+        let (node, range) = guarded_pages(1);
+        let mut watch = Watch::new(true);
+        watch.node.set(node).unwrap();
+        let start = ptr::with_exposed_provenance(range.start);
+        let evicting = AtomicBool::new(false);
+        let (ready, handling) = std::sync::mpsc::channel();
+        std::thread::scope(|s| {
+            let evicting = &evicting;
+            let evicted = watch.unless_faulted(start, range.len(), || {
+                evicting.store(true, Ordering::SeqCst);
+                s.spawn(move || {
+                    ready.send(()).unwrap();
+                    assert!(node.handle(range, range.start));
+                    assert!(!evicting.load(Ordering::SeqCst));
+                });
+                handling.recv().unwrap();
+                (0..10_000).for_each(|_| std::thread::yield_now());
+                evicting.store(false, Ordering::SeqCst);
+            });
+            assert!(evicted.is_some());
+        });
+        assert!(watch.faulted() && watch.unless_faulted(start, range.len(), || ()).is_none());
+        // It is not of the registry.
+        watch.node.take();
+    }
 }

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod child;
+mod common;
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -139,6 +140,23 @@ fn no_store_after_a_fault_is_undone_by_another_threads_fault() {
             let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
             let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
             keeps_what_is_stored_after_a_cut(unnamed, &file);
+        }
+    })
+    .well();
+}
+
+/// On a kernel that cannot be asked whether a page is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn old_kernels_undo_no_store_either() {
+    child::run("old_kernels_undo_no_store_either", || {
+        for _ in 0..50 {
+            let unnamed = MmapArrayMut::<u8, Ix2>::scratch((64, PAGE)).unwrap();
+            let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+            let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
+            common::kernel::refusing(&[common::kernel::no(libc::SYS_madvise, libc::EINVAL)], || {
+                keeps_what_is_stored_after_a_cut(unnamed, &file);
+            });
         }
     })
     .well();

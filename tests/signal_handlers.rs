@@ -174,6 +174,79 @@ fn raise() {
     assert_eq!(unsafe { libc::raise(libc::SIGBUS) }, 0);
 }
 
+/// Rust's own handler, which was there first, puts the default action in the place of ours when it is called for what is
+/// not its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stray_signal_does_not_end_guarding() {
+    child::run("a_stray_signal_does_not_end_guarding", || {
+        let dir = tempfile::tempdir().unwrap();
+        catches_a_cut(&dir);
+        raise();
+        catches_a_cut(&dir);
+    })
+    .well();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stray_signal_does_not_end_a_guarded_call_that_is_running() {
+    child::run("a_stray_signal_does_not_end_a_guarded_call_that_is_running", || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("running.bin");
+        let a = open(&path);
+        let err = a.guarded(|view| {
+            raise();
+            cut(&path);
+            view[LEN - 1]
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
+    })
+    .well();
+}
+
+/// As it would without us: Rust's handler lets the first one pass, and with it goes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_stray_signal_ends_the_process() {
+    child::run("a_second_stray_signal_ends_the_process", || {
+        catches_a_cut(&tempfile::tempdir().unwrap());
+        raise();
+        raise();
+    })
+    .by_signal(libc::SIGBUS);
+}
+
+/// Whoever came after us, and passes on what is not theirs.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stray_signal_leaves_the_handler_that_calls_ours_in_place() {
+    child::run("a_stray_signal_leaves_the_handler_that_calls_ours_in_place", || {
+        let dir = tempfile::tempdir().unwrap();
+        catches_a_cut(&dir);
+        let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
+        let ours = install(theirs as usize, libc::SA_SIGINFO | libc::SA_NODEFER);
+        OURS.store(ours.sa_sigaction, Ordering::Relaxed);
+        raise();
+        catches_a_cut(&dir);
+        assert_eq!(SEEN.load(Ordering::Relaxed), 2);
+    })
+    .well();
+}
+
+/// And a fault that is nobody's still ends the process, once Rust's handler has had its say.
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_stray_signal_a_foreign_fault_ends_the_process() {
+    child::run("after_a_stray_signal_a_foreign_fault_ends_the_process", || {
+        let dir = tempfile::tempdir().unwrap();
+        catches_a_cut(&dir);
+        raise();
+        fault(&dir);
+    })
+    .by_signal(libc::SIGBUS);
+}
+
 /// As the system would, but for no access: what is tried again afterwards succeeds.
 #[cfg(target_os = "linux")]
 fn signal_with_code(code: c_int) {
