@@ -10,6 +10,8 @@ mod draft;
 mod growing;
 mod lock;
 mod memory;
+mod permissions;
+mod target;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -22,10 +24,11 @@ use std::time::{Duration, SystemTime};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use draft::{Draft, Target};
+pub(crate) use draft::Draft;
 use lock::Held;
 pub use lock::Lock;
 pub(crate) use memory::{available_memory, tells_residency};
+pub(crate) use target::Target;
 
 /// A system sets a file's time of change before it stores what a write brings, so that whoever has read a part of that
 /// finds the time changed. No single write takes longer than this, by far.

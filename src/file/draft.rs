@@ -1,98 +1,18 @@
 //! Files that are made beside their path and put there, whole, as the last step. Until then nothing has changed, and
 //! whoever has the old file mapped keeps it whole for good.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::lock::Held;
-use super::{Backing, Lock, extend, never_wait, not_regular};
+use super::permissions::Permissions;
+use super::target::Target;
+use super::{Backing, Lock, extend, never_wait};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
-
-/// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// As the caller named it, made absolute.
-    named: PathBuf,
-    /// What it leads to: no symbolic link.
-    path: PathBuf,
-    folder: PathBuf,
-    old: Option<Metadata>,
-}
-
-/// As many as Linux follows.
-const MOST_LINKS: usize = 40;
-
-impl Target {
-    /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
-    /// written. Changes nothing.
-    pub(crate) fn replace(path: &Path) -> Result<Self> {
-        let mut target = Self::at(path)?;
-        for _ in 0..MOST_LINKS {
-            let found = match fs::symlink_metadata(&target.path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(target),
-                found => found.map_err(|e| Error::io("cannot look at the path", e))?,
-            };
-            if !found.is_symlink() {
-                target.old = Some(check_replaceable(&target.path, &found)?);
-                return Ok(target);
-            }
-            let link = fs::read_link(&target.path).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
-            let next = Self::at(&target.folder.join(link))?;
-            target = Self { named: target.named, ..next };
-        }
-        // Whoever follows them gets the system's own word for it.
-        let refusal = fs::metadata(&target.named).err().unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
-        Err(Error::io("cannot follow the symbolic links", refusal))
-    }
-
-    /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
-    pub(crate) fn fresh(path: &Path) -> Result<Self> {
-        let target = Self::at(path)?;
-        match fs::symlink_metadata(&target.path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(target),
-            Err(e) => Err(Error::io("cannot look at the path", e)),
-            Ok(_) => Err(Error::io("cannot create", io::ErrorKind::AlreadyExists.into())),
-        }
-    }
-
-    /// As the caller named it, made absolute.
-    pub(crate) fn path_named(&self) -> PathBuf {
-        self.named.clone()
-    }
-
-    fn at(path: &Path) -> Result<Self> {
-        let absolute = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
-        // `a/`, `a/.` and `a/..` name folders, whether or not they are there.
-        let text = path.as_os_str().as_encoded_bytes();
-        let names_a_folder = text.ends_with(b"/") || text.ends_with(b"/.") || absolute.file_name().is_none();
-        match absolute.parent() {
-            Some(folder) if !names_a_folder => {
-                Ok(Self { folder: folder.to_path_buf(), named: absolute.clone(), path: absolute, old: None })
-            }
-            _ => Err(Error::io("cannot create", io::ErrorKind::IsADirectory.into())),
-        }
-    }
-}
-
-/// Opening for reading and writing, as the new file will be, is the only sure question whether the old one may be.
-fn check_replaceable(path: &Path, found: &Metadata) -> Result<Metadata> {
-    if !found.is_file() {
-        return Err(not_regular(found));
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    never_wait(&mut options);
-    let file = options.open(path).map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
-    let metadata = file.metadata().map_err(|e| Error::io("cannot look at the existing file", e))?;
-    if !metadata.is_file() {
-        return Err(not_regular(&metadata));
-    }
-    Ok(metadata)
-}
 
 /// A new file that is not at its path yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -137,7 +57,7 @@ impl Draft {
 
     /// Gives the file the permissions, and where allowed the owner, of the one it will replace.
     pub(crate) fn inherit(&self, target: &Target) -> Result<()> {
-        target.old.as_ref().map_or(Ok(()), |old| inherit(&self.file, old))
+        target.old.as_ref().map_or(Ok(()), |old| old.give(&self.file))
     }
 
     /// A file of `len` bytes that never gets a name, in the system's folder for temporary files.
@@ -361,29 +281,6 @@ impl Drop for TemporaryName {
             let _ = fs::remove_file(&self.0);
         }
     }
-}
-
-/// Gives a new file the permissions, and where allowed the owner, of the one it replaces.
-#[cfg(unix)]
-fn inherit(file: &File, old: &Metadata) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    const PERMISSIONS: u32 = 0o777;
-    let new = file.metadata().map_err(|e| Error::io("cannot look at the new file", e))?;
-    if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        // Only root may; for others the file becomes theirs, as with any program that writes by renaming, but stays with
-        // a group that they are in.
-        let _ = fchown(file, Some(old.uid()), Some(old.gid())).or_else(|_| fchown(file, None, Some(old.gid())));
-    }
-    if new.mode() & PERMISSIONS != old.mode() & PERMISSIONS {
-        file.set_permissions(fs::Permissions::from_mode(old.mode() & PERMISSIONS))
-            .map_err(|e| Error::io("cannot give the new file the old one's permissions", e))?;
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn inherit(_: &File, _: &Metadata) -> Result<()> {
-    Ok(())
 }
 
 /// Gives an unnamed file a name; refuses one that is taken.
