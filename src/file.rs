@@ -6,6 +6,8 @@
 //! 1. is an `unsafe fn`, and says what its caller has to know; or
 //! 2. takes `&mut Backing`, which is to be had from `&mut` of the whole array only: what sets lengths.
 
+#[cfg(unix)]
+mod acl;
 mod draft;
 mod growing;
 mod lock;

@@ -400,8 +400,12 @@ where
     /// Creates a file, or replaces the one that is there, and maps it: the offset and the array long, all zero.
     ///
     /// The new file takes the path as the last step. Until then nothing has changed; afterwards whoever has the old
-    /// file open or mapped, or another hard link to it, keeps it whole. A symbolic link is followed. The old file's permissions are kept (and its
-    /// owner, where the system allows); a new file gets 0666 less the umask. Needs the right to write to the folder.
+    /// file open or mapped, or another hard link to it, keeps it whole. A symbolic link is followed. A new file gets 0666 less
+    /// the umask. Needs the right to write to the folder.
+    ///
+    /// What replaces a file has its permissions, its access control list (Linux), and where the system allows its owner
+    /// and group; where the group cannot be kept, its permissions go to nobody. At no moment, under no name, is it open to
+    /// anybody to whom the old one was not.
     ///
     /// # Errors
     /// - [`ErrorKind::ShapeRequired`]: a file cannot be created without a [`shape`](Self::shape).

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::lock::Held;
-use super::permissions::Permissions;
+use super::permissions::PRIVATE;
 use super::target::Target;
 use super::{Backing, Lock, extend, never_wait};
 use crate::access::Rights;
@@ -26,7 +26,9 @@ pub(crate) struct Draft {
 impl Draft {
     /// A file of `len` bytes, all zero, in the folder of `target`, with the permissions it will need there.
     pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        let draft = Self::unnamed(&target.folder, 0o666)?.map_or_else(|| Self::named(&target.folder), Ok)?;
+        // What replaces another file is nobody's until it has that one's permissions.
+        let mode = if target.old.is_some() { PRIVATE } else { 0o666 };
+        let draft = Self::unnamed(&target.folder, mode)?.map_or_else(|| Self::named(&target.folder, mode), Ok)?;
         draft.inherit(target)?;
         draft.extended(len, preallocate)
     }
@@ -66,7 +68,7 @@ impl Draft {
     /// `Unsupported` where that folder cannot hold one.
     pub(crate) fn scratch(len: u64) -> Result<Self> {
         let folder = std::env::temp_dir();
-        let unnamed = Self::unnamed(&folder, 0o600).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
+        let unnamed = Self::unnamed(&folder, PRIVATE).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
         unnamed.and_then(|draft| draft.extended(len, true)).map_err(|e| e.with_path(&folder))
     }
 
@@ -92,22 +94,22 @@ impl Draft {
         Ok(None)
     }
 
-    fn named(folder: &Path) -> Result<Self> {
-        let (file, name) = TemporaryName::in_folder(folder, |path| {
-            OpenOptions::new().read(true).write(true).create_new(true).open(path)
-        })?;
+    fn named(folder: &Path, mode: u32) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        let _ = mode;
+        let (file, name) = TemporaryName::in_folder(folder, |path| options.open(path))?;
         Ok(Self { file: Held::new(file, true), len: 0, name: Some(name) })
     }
 
     /// A file that loses its name before anybody is told of it.
     #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     fn forgotten(folder: &Path) -> Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let (file, name) = TemporaryName::in_folder(folder, |path| {
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-        })?;
-        drop(name);
-        Ok(Self { file: Held::new(file, true), len: 0, name: None })
+        let mut draft = Self::named(folder, PRIVATE)?;
+        draft.name = None;
+        Ok(draft)
     }
 
     /// Here a file without a name is to be had in one step, or not safely.
@@ -184,19 +186,30 @@ impl Draft {
     /// in place of another. A kill between the two steps leaves that name behind.
     fn publish_beside(
         mut self,
-        target: Target,
+        mut target: Target,
         named: impl FnOnce(&File, &Target) -> Result<TemporaryName>,
     ) -> Result<Backing> {
+        self.look_again(&mut target)?;
+        if self.name.is_none() && target.old.is_none() {
+            match link_unnamed(&self.file, &target.path) {
+                Ok(()) => return Ok(self.into_backing(Some(target))),
+                // Whoever was that quick is replaced as if he had come first.
+                Err(_) => self.look_again(&mut target)?,
+            }
+        }
         let name = match self.name.take() {
             Some(name) => name,
-            None if target.old.is_none() && link_unnamed(&self.file, &target.path).is_ok() => {
-                return Ok(self.into_backing(Some(target)));
-            }
             None => named(&self.file, &target)?,
         };
         fs::rename(&name.0, &target.path).map_err(|e| Error::io("cannot put the new file at its path", e))?;
         name.forget();
         Ok(self.into_backing(Some(target)))
+    }
+
+    /// To make and fill a file may have taken long. Whoever has closed the old one to others meanwhile, or put another
+    /// there, is not to find it open.
+    fn look_again(&self, target: &mut Target) -> Result<()> {
+        if target.look_again()? { self.inherit(target) } else { Ok(()) }
     }
 
     /// The last step of `create_new`: puts the file at its path, where nothing may be.

@@ -56,6 +56,20 @@ impl Target {
         }
     }
 
+    /// Looks at what is there now; whether it has other permissions than what was there when last looked.
+    pub(super) fn look_again(&mut self) -> Result<bool> {
+        let now = match fs::symlink_metadata(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            found => {
+                let found = found.map_err(|e| Error::io("cannot look at the path", e))?;
+                Some(check_replaceable(&self.path, &found)?)
+            }
+        };
+        let changed = now != self.old;
+        self.old = now;
+        Ok(changed)
+    }
+
     /// As the caller named it, made absolute.
     pub(crate) fn path_named(&self) -> PathBuf {
         self.named.clone()

@@ -1,0 +1,305 @@
+//! Replacing: who may read and write the new file, what is followed and what is refused, and ways round a kernel that
+//! says no. Linux, where access control lists, files without a name and `/proc` are.
+#![cfg(target_os = "linux")]
+
+mod common;
+mod steps;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use common::kernel::{as_nobody, as_nobody_in, no, no_unnamed_files, refusing};
+use common::{Creates, file, names, photo, refused};
+use ndarray::prelude::*;
+use ndarray_mmap::{ErrorKind, MmapArrayMut, ReadWrite, Result, Staged};
+use rustix::fs::XattrFlags;
+use steps::Answer;
+
+const NOBODY: u32 = 65534;
+const STRANGER: u32 = 1234;
+const GROUP: u32 = 5678;
+
+fn bytes(len: usize) -> ndarray_mmap::MmapArrayOptions<u8, Ix1, ReadWrite> {
+    MmapArrayMut::<u8>::options().shape(len)
+}
+
+/// The ways in which a file gets to a path where another may be.
+const WAYS: [fn(&Path) -> Result<()>; 2] = [create, stage];
+
+fn create(path: &Path) -> Result<()> {
+    let mut array = bytes(5000).created(path)?;
+    array.fill(7);
+    array.close()
+}
+
+fn stage(path: &Path) -> Result<()> {
+    let mut staged = Staged::<u8>::stage(path, 5000)?;
+    staged.fill(7);
+    staged.publish()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// An entry of an access control list: tag, permissions, and whose they are.
+type Entry = (u16, u16, u32);
+
+const NO_ID: u32 = u32::MAX;
+
+fn owner(permissions: u16) -> Entry {
+    (0x01, permissions, NO_ID)
+}
+
+fn user(id: u32, permissions: u16) -> Entry {
+    (0x02, permissions, id)
+}
+
+fn group(permissions: u16) -> Entry {
+    (0x04, permissions, NO_ID)
+}
+
+fn mask(permissions: u16) -> Entry {
+    (0x10, permissions, NO_ID)
+}
+
+fn others(permissions: u16) -> Entry {
+    (0x20, permissions, NO_ID)
+}
+
+const ACCESS: &str = "system.posix_acl_access";
+const DEFAULT: &str = "system.posix_acl_default";
+
+fn set_acl(path: &Path, name: &str, entries: &[Entry]) {
+    let mut bytes = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        bytes.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        bytes.extend(id.to_le_bytes());
+    }
+    rustix::fs::setxattr(path, name, &bytes, XattrFlags::empty()).unwrap();
+}
+
+fn acl(path: &Path) -> Option<Vec<Entry>> {
+    let mut bytes = [0; 1024];
+    let len = match rustix::fs::getxattr(path, ACCESS, &mut bytes) {
+        Err(rustix::io::Errno::NODATA) => return None,
+        len => len.unwrap(),
+    };
+    let (entries, _) = bytes[4..len].as_chunks::<8>();
+    let number = |b: &[u8]| u16::from_le_bytes(b.try_into().unwrap());
+    Some(
+        entries
+            .iter()
+            .map(|e| (number(&e[..2]), number(&e[2..4]), u32::from_le_bytes(e[4..].try_into().unwrap())))
+            .collect(),
+    )
+}
+
+fn may_read(path: &Path) -> bool {
+    as_nobody_in(&[GROUP], || File::open(path).is_ok())
+}
+
+/// Whether or not the file system has files without a name.
+fn on_both_kinds(f: impl Fn() + Sync) {
+    f();
+    refusing(&no_unnamed_files(), &f);
+}
+
+#[test]
+fn an_access_control_list_is_kept() -> Result<()> {
+    let (folder, path) = file(b"mine");
+    let friends: Vec<_> = (0..40).map(|n| user(STRANGER + n, 6)).collect();
+    let list = [&[owner(6)], &friends[..], &[group(0), mask(6), others(0)]].concat();
+    for way in WAYS {
+        fs::write(&path, b"mine").unwrap();
+        set_acl(&path, ACCESS, &list);
+        way(&path)?;
+        assert_eq!((acl(&path).unwrap(), mode(&path)), (list.clone(), 0o660));
+        assert_eq!(fs::read(&path).unwrap(), [7; 5000]);
+    }
+    refusing(&no_unnamed_files(), || create(&path))?;
+    assert_eq!((acl(&path).unwrap(), mode(&path)), (list, 0o660));
+    assert_eq!(names(folder.path()), ["data.bin"]);
+    Ok(())
+}
+
+/// Where a list cannot be set, `st_mode` would say what its mask says.
+#[test]
+fn without_its_list_a_file_is_open_to_nobody_whom_the_list_kept_out() {
+    let no_lists = [no(libc::SYS_fsetxattr, libc::EOPNOTSUPP)];
+    for (list, expected) in [
+        (&[owner(6), user(STRANGER, 6), group(0), mask(6), others(0)][..], 0o600),
+        (&[owner(6), user(STRANGER, 7), group(7), mask(4), others(4)], 0o644),
+        // One who is kept out by name is in the group, or among the others.
+        (&[owner(6), user(STRANGER, 0), group(6), mask(6), others(4)], 0o600),
+        (&[owner(6), user(STRANGER, 4), group(6), mask(6), others(0)], 0o640),
+        (&[owner(6), group(4), (0x08, 0, GROUP), mask(7), others(4)], 0o640),
+    ] {
+        for way in WAYS {
+            let (_folder, path) = file(b"mine");
+            set_acl(&path, ACCESS, list);
+            refusing(&no_lists, || way(&path)).unwrap();
+            assert_eq!((acl(&path), mode(&path)), (None, expected), "{list:?}");
+        }
+    }
+}
+
+#[test]
+fn the_list_that_a_folder_gives_to_new_files_lets_nobody_into_a_replaced_one() {
+    on_both_kinds(|| {
+        let (folder, path) = file(b"mine");
+        set_mode(&path, 0o660);
+        let given = [owner(7), user(STRANGER, 6), group(6), mask(7), others(4)];
+        set_acl(folder.path(), DEFAULT, &given);
+        create(&path).unwrap();
+        assert_eq!((acl(&path), mode(&path)), (None, 0o660));
+        // A new file gets it from the kernel, as any.
+        for (name, made) in [("usual", false), ("ours", true)] {
+            let new = folder.path().join(name);
+            if made {
+                create(&new).unwrap()
+            } else {
+                fs::write(&new, b"").unwrap()
+            }
+            assert_eq!(acl(&new).unwrap(), [owner(6), user(STRANGER, 6), group(6), mask(6), others(4)]);
+        }
+    });
+    let (folder, path) = file(b"mine");
+    set_mode(&path, 0o660);
+    set_acl(folder.path(), DEFAULT, &[owner(7), user(STRANGER, 6), group(6), mask(7), others(4)]);
+    stage(&path).unwrap();
+    assert_eq!((acl(&path), mode(&path)), (None, 0o660));
+}
+
+#[cfg(target_arch = "x86_64")]
+const RENAME: libc::c_long = libc::SYS_rename;
+#[cfg(not(target_arch = "x86_64"))]
+const RENAME: libc::c_long = libc::SYS_renameat;
+
+/// Between any two calls of the thread that makes it. Root, for it can give the group.
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn at_no_moment_is_the_new_file_more_open_than_the_old_one() {
+    const CALLS: [libc::c_long; 12] = [
+        libc::SYS_fchown,
+        libc::SYS_fchmod,
+        libc::SYS_fsetxattr,
+        libc::SYS_fremovexattr,
+        libc::SYS_fgetxattr,
+        libc::SYS_fallocate,
+        libc::SYS_flock,
+        libc::SYS_mmap,
+        libc::SYS_linkat,
+        RENAME,
+        libc::SYS_fstat,
+        libc::SYS_statx,
+    ];
+    let list = [owner(6), user(STRANGER, 4), group(0), mask(4), others(0)];
+    for (list, inherited) in [(None, false), (Some(&list[..]), false), (None, true)] {
+        for (way, named) in [(WAYS[0], false), (WAYS[0], true), (WAYS[1], false)] {
+            let (folder, path) = file(b"theirs");
+            chown(&path, Some(STRANGER), Some(GROUP)).unwrap();
+            set_mode(folder.path(), 0o755);
+            set_mode(&path, 0o640);
+            if let Some(list) = list {
+                set_acl(&path, ACCESS, list);
+            }
+            if inherited {
+                set_acl(folder.path(), DEFAULT, &[owner(7), user(NOBODY, 6), group(6), mask(7), others(6)]);
+            }
+            let in_group = list.is_none();
+            let mut looks = 0;
+            let look = |_| {
+                for name in names(folder.path()) {
+                    let at = folder.path().join(&name);
+                    let metadata = fs::metadata(&at).unwrap();
+                    let open_to_group = metadata.gid() == GROUP && in_group;
+                    let most = if open_to_group || acl(&at).is_some() { 0o640 } else { 0o600 };
+                    assert_eq!(metadata.mode() & 0o7777 & !most, 0, "{name}, {:o}", metadata.mode());
+                    assert!(as_nobody(|| File::open(&at).is_err()), "{name}");
+                    looks += 1;
+                }
+                Answer::Done
+            };
+            let run = || if named { refusing(&no_unnamed_files(), || way(&path)) } else { way(&path) };
+            steps::at_each(&CALLS, look, run).unwrap();
+            assert!(looks > 5, "{looks}");
+            assert_eq!((may_read(&path), mode(&path)), (in_group, 0o640));
+            assert_eq!(names(folder.path()), ["data.bin"]);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn a_group_that_cannot_be_kept_leaves_its_permissions_to_nobody() {
+    let list = |group_obj, rest| vec![owner(6), user(NOBODY, 6), group(group_obj), mask(6), others(rest)];
+    for (old, expected) in [(0o666, 0o606), (0o664, 0o604), (0o606, 0o600), (0o646, 0o604)] {
+        on_both_kinds(|| {
+            let (folder, path) = file(b"theirs");
+            set_mode(folder.path(), 0o777);
+            chown(&path, Some(NOBODY), Some(GROUP)).unwrap();
+            set_mode(&path, old);
+            as_nobody(|| create(&path)).unwrap();
+            assert_eq!((mode(&path), fs::metadata(&path).unwrap().gid()), (expected, NOBODY), "{old:o}");
+        });
+    }
+    for (old, expected) in [(list(6, 4), list(0, 4)), (list(4, 6), list(0, 4)), (list(0, 4), list(0, 0))] {
+        for way in WAYS {
+            let (folder, path) = file(b"theirs");
+            set_mode(folder.path(), 0o777);
+            chown(&path, Some(NOBODY), Some(GROUP)).unwrap();
+            set_acl(&path, ACCESS, &old);
+            as_nobody(|| way(&path)).unwrap();
+            assert_eq!(acl(&path), Some(expected.clone()));
+        }
+    }
+}
+
+#[test]
+fn permissions_that_cannot_be_read_or_given_are_an_error_and_nothing_changes() {
+    let (folder, path) = file(b"mine");
+    let list = [owner(6), user(STRANGER, 6), group(0), mask(6), others(0)];
+    set_acl(&path, ACCESS, &list);
+    let before = photo(folder.path());
+    for refusal in [no(libc::SYS_fgetxattr, libc::EIO), no(libc::SYS_fsetxattr, libc::ENOSPC)] {
+        for way in WAYS {
+            refusing(&[refusal], || refused(way(&path), ErrorKind::Io));
+            assert_eq!(photo(folder.path()), before);
+            assert_eq!(acl(&path).unwrap(), list);
+        }
+        refusing(&[&no_unnamed_files()[..], &[refusal]].concat(), || refused(create(&path), ErrorKind::Io));
+        assert_eq!(photo(folder.path()), before);
+    }
+}
+
+/// Somebody closes the file to others while the array is made, or puts another there.
+#[test]
+fn what_was_closed_or_put_there_meanwhile_counts() {
+    let (folder, path) = file(b"mine");
+    for put in [false, true] {
+        for way in WAYS {
+            if put {
+                fs::remove_file(&path).unwrap();
+            } else {
+                set_mode(&path, 0o644);
+            }
+            let look = |_| {
+                if put {
+                    fs::write(&path, b"meanwhile").unwrap();
+                }
+                set_mode(&path, 0o600);
+                Answer::Done
+            };
+            steps::at_each(&[libc::SYS_fallocate], look, || way(&path)).unwrap();
+            assert_eq!(mode(&path), 0o600, "{put}");
+            assert!(fs::read(&path).unwrap() == [7; 5000]);
+        }
+    }
+    assert_eq!(names(folder.path()), ["data.bin"]);
+}
