@@ -400,8 +400,9 @@ where
     /// Creates a file, or replaces the one that is there, and maps it: the offset and the array long, all zero.
     ///
     /// The new file takes the path as the last step. Until then nothing has changed; afterwards whoever has the old
-    /// file open or mapped, or another hard link to it, keeps it whole. A symbolic link is followed. A new file gets 0666 less
-    /// the umask. Needs the right to write to the folder.
+    /// file open or mapped, or another hard link to it, keeps it whole. A symbolic link is followed, but not a
+    /// stranger's in a folder where everybody may put files (a sticky one, as `/tmp`), where no stranger's file is replaced
+    /// either. A new file gets 0666 less the umask. Needs the right to write to the folder.
     ///
     /// What replaces a file has its permissions, its access control list (Linux), and where the system allows its owner
     /// and group; where the group cannot be kept, its permissions go to nobody. At no moment, under no name, is it open to
@@ -411,6 +412,7 @@ where
     /// - [`ErrorKind::ShapeRequired`]: a file cannot be created without a [`shape`](Self::shape).
     /// - [`ErrorKind::NotRegularFile`]: what is there is no regular file; it is untouched.
     /// - [`ErrorKind::Io`]: no permission (for the folder, or for the existing file), storage full, no such folder ...
+    /// - [`ErrorKind::Unsupported`]: the path leads to an open file without a name (`/proc/self/fd/3` of one that was deleted).
     /// - [`ErrorKind::Misaligned`], [`ErrorKind::Overflow`].
     ///
     /// Nothing is changed, and nothing left behind, then.

@@ -6,11 +6,13 @@ mod common;
 mod steps;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
 
 use common::kernel::{as_nobody, as_nobody_in, no, no_unnamed_files, refusing};
-use common::{Creates, file, names, photo, refused};
+use common::{Creates, file, names, photo, refused, refused_io};
 use ndarray::prelude::*;
 use ndarray_mmap::{ErrorKind, MmapArrayMut, ReadWrite, Result, Staged};
 use rustix::fs::XattrFlags;
@@ -302,4 +304,196 @@ fn what_was_closed_or_put_there_meanwhile_counts() {
         }
     }
     assert_eq!(names(folder.path()), ["data.bin"]);
+}
+
+/// A folder like `/tmp`, of this owner.
+fn open_folder(owner: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    chown(folder.path(), Some(owner), None).unwrap();
+    set_mode(folder.path(), 0o1777);
+    folder
+}
+
+fn link(owner: u32, to: &Path, at: &Path) {
+    symlink(to, at).unwrap();
+    lchown(at, Some(owner), None).unwrap();
+}
+
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn a_strangers_link_in_a_sticky_folder_is_not_followed() {
+    let folder = open_folder(GROUP);
+    let (elsewhere, target) = file(b"mine");
+    let at = |name: &str| folder.path().join(name);
+    set_mode(elsewhere.path(), 0o777);
+    set_mode(&target, 0o666);
+    for (name, owner) in [("stranger's", STRANGER), ("root's", 0), ("nobody's", NOBODY), ("the folder's", GROUP)] {
+        link(owner, &target, &at(name));
+    }
+    link(STRANGER, &elsewhere.path().join("new"), &at("dangling"));
+    // It is looked at wherever in a chain it is.
+    symlink(at("stranger's"), elsewhere.path().join("chain")).unwrap();
+    let refused_here = |path: &Path| {
+        let before = (photo(folder.path()), photo(elsewhere.path()));
+        for way in WAYS {
+            let e = refused_io(way(path), io::ErrorKind::PermissionDenied);
+            assert!(e.to_string().contains("symbolic link") && e.to_string().contains("everybody"), "{e}");
+        }
+        assert_eq!((photo(folder.path()), photo(elsewhere.path())), before);
+    };
+    let followed = |path: &Path| {
+        for way in WAYS {
+            fs::write(&target, b"old").unwrap();
+            way(path).unwrap();
+            assert_eq!(fs::read(&target).unwrap().len(), 5000);
+        }
+    };
+    for path in [at("stranger's"), at("dangling"), at("nobody's"), elsewhere.path().join("chain")] {
+        refused_here(&path);
+    }
+    followed(&at("root's"));
+    followed(&at("the folder's"));
+    set_mode(&target, 0o666);
+    as_nobody(|| {
+        refused_here(&at("stranger's"));
+        refused_here(&at("root's"));
+        create(&at("nobody's")).unwrap();
+        stage(&at("the folder's")).unwrap();
+    });
+    // Where everybody may take away what others have put there, or only its owner may write, nothing is won by it.
+    for mode in [0o777, 0o1775, 0o755] {
+        set_mode(folder.path(), mode);
+        followed(&at("stranger's"));
+    }
+}
+
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn a_strangers_file_in_a_sticky_folder_is_not_replaced() {
+    let folder = open_folder(GROUP);
+    let path = folder.path().join("data.bin");
+    for (owner, replaced) in [(STRANGER, false), (NOBODY, false), (0, true), (GROUP, true)] {
+        for way in WAYS {
+            fs::write(&path, b"old").unwrap();
+            set_mode(&path, 0o666);
+            chown(&path, Some(owner), None).unwrap();
+            let before = photo(folder.path());
+            if replaced {
+                way(&path).unwrap();
+            } else {
+                let e = refused_io(way(&path), io::ErrorKind::PermissionDenied);
+                assert!(e.to_string().contains("everybody"), "{e}");
+                assert_eq!(photo(folder.path()), before);
+            }
+            fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
+/// What is put at the path while the array is made is looked at as what was there before.
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn what_a_stranger_puts_into_a_sticky_folder_meanwhile_is_not_replaced() {
+    for is_link in [false, true] {
+        for way in WAYS {
+            let folder = open_folder(GROUP);
+            let path = folder.path().join("data.bin");
+            let put = |_| {
+                if is_link {
+                    link(STRANGER, Path::new("elsewhere"), &path)
+                } else {
+                    fs::write(&path, b"theirs").unwrap()
+                }
+                lchown(&path, Some(STRANGER), None).unwrap();
+                Answer::Done
+            };
+            steps::at_each(&[libc::SYS_fallocate], put, || way(&path)).unwrap_err();
+            assert_eq!(fs::symlink_metadata(&path).unwrap().uid(), STRANGER);
+            assert_eq!(names(folder.path()), ["data.bin"]);
+        }
+    }
+}
+
+/// The name that a staged file has for a moment is known beforehand.
+#[test]
+#[ignore = "needs root, who may give files away"]
+fn what_a_stranger_puts_at_the_temporary_name_is_left_alone() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let (elsewhere, target) = file(b"mine");
+    for what in ["link", "dangling", "file", "fifo"] {
+        let folder = open_folder(GROUP);
+        let path = folder.path().join("data.bin");
+        fs::write(&path, b"old").unwrap();
+        // A look shows which name it is.
+        let mut name = None;
+        let look = |_| {
+            name = names(folder.path()).into_iter().find(|name| name.starts_with(".ndarray-mmap-")).or(name.take());
+            Answer::Done
+        };
+        steps::at_each(&[RENAME], look, || stage(&path)).unwrap();
+        let name = folder.path().join(name.unwrap());
+        match what {
+            "link" => symlink(&target, &name).unwrap(),
+            "dangling" => symlink(elsewhere.path().join("new"), &name).unwrap(),
+            "file" => fs::write(&name, b"theirs").unwrap(),
+            _ => mknodat(CWD, &name, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap(),
+        }
+        lchown(&name, Some(STRANGER), None).unwrap();
+        let before = (photo(elsewhere.path()), fs::symlink_metadata(&name).unwrap().ino());
+        stage(&path).unwrap();
+        assert_eq!((photo(elsewhere.path()), fs::symlink_metadata(&name).unwrap().ino()), before, "{what}");
+        assert_eq!(fs::read(&path).unwrap().len(), 5000);
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+}
+
+/// Those that the kernel follows by itself, whatever their text says.
+#[test]
+fn a_link_to_an_open_file_without_a_name_is_refused() {
+    let (folder, path) = file(b"mine");
+    let by_descriptor = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let linked = folder.path().join("linked");
+    // One that has its name is replaced there, as always.
+    for way in WAYS {
+        for by_link in [false, true] {
+            fs::write(&path, b"mine").unwrap();
+            let named = File::open(&path).unwrap();
+            let fd = by_descriptor(&named);
+            symlink(&fd, &linked).unwrap();
+            way(if by_link { &linked } else { &fd }).unwrap();
+            assert_eq!((fs::read(&path).unwrap().len(), names(folder.path()).len()), (5000, 2));
+            fs::remove_file(&linked).unwrap();
+        }
+    }
+
+    let deleted = File::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(by_descriptor(&deleted), &linked).unwrap();
+    let memory: File = rustix::fs::memfd_create("numbers", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
+    let unnamed = tempfile::tempfile().unwrap();
+    // A file that has the name which the link's text says is another one.
+    let text = fs::read_link(by_descriptor(&deleted)).unwrap();
+    assert!(text.to_str().unwrap().ends_with("data.bin (deleted)"));
+    for lure in [false, true] {
+        if lure {
+            fs::write(&text, b"another").unwrap();
+        }
+        let before = photo(folder.path());
+        for path in [by_descriptor(&deleted), by_descriptor(&memory), by_descriptor(&unnamed), linked.clone()] {
+            for way in WAYS {
+                let e = refused(way(&path), ErrorKind::Unsupported);
+                assert!(e.to_string().contains("no name"), "{e}");
+            }
+            refused_io(bytes(3).created_new(&path), io::ErrorKind::AlreadyExists);
+            assert_eq!(photo(folder.path()), before);
+        }
+    }
+    assert!(names(Path::new("/")).iter().all(|name| !name.contains("memfd")));
+    let (reader, writer) = io::pipe().unwrap();
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    for fd in [reader.as_raw_fd(), writer.as_raw_fd(), socket.as_raw_fd()] {
+        for way in WAYS {
+            refused(way(&PathBuf::from(format!("/proc/self/fd/{fd}"))), ErrorKind::NotRegularFile);
+        }
+    }
 }

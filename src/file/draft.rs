@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::lock::Held;
 use super::permissions::PRIVATE;
-use super::target::Target;
-use super::{Backing, Lock, extend, never_wait};
+use super::target::{self, Target};
+use super::{Backing, Lock, extend};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -270,7 +270,9 @@ impl TemporaryName {
         for _ in 0..2 {
             match link_unnamed(file, &path) {
                 Ok(()) => return Ok(Self(path)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && remove_left_behind(&path).is_ok() => {}
+                Err(e)
+                    if e.kind() == io::ErrorKind::AlreadyExists
+                        && remove_left_behind(&target.folder, &path).is_ok() => {}
                 Err(_) => break,
             }
         }
@@ -311,24 +313,28 @@ fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
 }
 
 /// Removes the name of a staged file whose process is gone, and its lock with it.
-fn remove_left_behind(path: &Path) -> io::Result<()> {
+fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
+    let not_ours = || cannot_create(io::ErrorKind::AlreadyExists.into());
+    let found = fs::symlink_metadata(path).map_err(cannot_create)?;
+    if !found.is_file() {
+        return Err(not_ours());
+    }
+    target::check_trusted(folder, &found, "the temporary name is taken by another user's file")?;
     let mut options = OpenOptions::new();
     options.read(true);
-    never_wait(&mut options);
-    let file = options.open(path)?;
-    file.try_lock()?;
+    target::never_wait_nor_follow(&mut options);
+    let file = options.open(path).map_err(cannot_create)?;
+    file.try_lock().map_err(|e| cannot_create(e.into()))?;
     // Whoever held the lock before may have removed it, and another may have taken the name.
-    if !is_at(&file, path)? {
-        return Err(io::ErrorKind::AlreadyExists.into());
+    if !is_at(&file, path).map_err(cannot_create)? {
+        return Err(not_ours());
     }
-    fs::remove_file(path)
+    fs::remove_file(path).map_err(cannot_create)
 }
 
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let (open, named) = (file.metadata()?, fs::symlink_metadata(path)?);
-    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+    Ok(target::are_one(&file.metadata()?, &fs::symlink_metadata(path)?))
 }
 
 #[cfg(not(unix))]

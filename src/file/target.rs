@@ -4,9 +4,9 @@ use std::fs::{self, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::not_regular;
 use super::permissions::Permissions;
-use super::{never_wait, not_regular};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
 #[derive(Clone, Debug)]
@@ -23,20 +23,56 @@ pub(crate) struct Target {
 /// As many as Linux follows.
 const MOST_LINKS: usize = 40;
 
+/// Others may replace the file between two looks; but not each time.
+const MOST_LOOKS: usize = 40;
+
+const HAS_NO_NAME: &str = "the path leads to an open file that has no name there (it was deleted, or never had one), \
+                           so that none can be put in its place";
+
+const STRANGERS_LINK: &str = "the symbolic link is not followed: it lies in a folder where everybody may put files (a \
+                              sticky one), and belongs neither to this user nor to the folder's owner";
+
+const STRANGERS_FILE: &str = "the file is not replaced: it lies in a folder where everybody may put files (a sticky \
+                              one), and belongs neither to this user nor to the folder's owner";
+
 impl Target {
     /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
     /// written. Changes nothing.
     pub(crate) fn replace(path: &Path) -> Result<Self> {
-        let mut target = Self::at(path)?;
-        for _ in 0..MOST_LINKS {
-            let found = match fs::symlink_metadata(&target.path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(target),
-                found => found.map_err(|e| Error::io("cannot look at the path", e))?,
-            };
-            if !found.is_symlink() {
-                target.old = Some(check_replaceable(&target.path, &found)?);
+        let mut refusal = None;
+        for _ in 0..MOST_LOOKS {
+            let (target, found) = Self::follow(path)?;
+            if target.named == target.path {
                 return Ok(target);
             }
+            // There are links which the system follows by itself, to open files: what their text says is another file
+            // then, or none.
+            let reached = match fs::metadata(&target.named) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                reached => Some(reached.map_err(|e| Error::io("cannot look at the path", e))?),
+            };
+            match (&found, &reached) {
+                (None, None) => return Ok(target),
+                (Some(found), Some(reached)) if are_one(found, reached) => return Ok(target),
+                // Or else somebody has just put another file there.
+                (_, Some(reached)) if !reached.is_file() => refusal = Some(not_regular(reached)),
+                _ => refusal = Some(Error::new(ErrorKind::Unsupported, HAS_NO_NAME)),
+            }
+        }
+        Err(refusal.expect("looked at least once"))
+    }
+
+    /// What the texts of the links lead to.
+    fn follow(path: &Path) -> Result<(Self, Option<Metadata>)> {
+        let mut target = Self::at(path)?;
+        for _ in 0..MOST_LINKS {
+            let Some(found) = look(&target.path)? else { return Ok((target, None)) };
+            if !found.is_symlink() {
+                let (old, found) = check_replaceable(&target, &found)?;
+                target.old = Some(old);
+                return Ok((target, Some(found)));
+            }
+            check_trusted(&target.folder, &found, STRANGERS_LINK)?;
             let link = fs::read_link(&target.path).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
             let next = Self::at(&target.folder.join(link))?;
             target = Self { named: target.named, ..next };
@@ -49,21 +85,23 @@ impl Target {
     /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
     pub(crate) fn fresh(path: &Path) -> Result<Self> {
         let target = Self::at(path)?;
-        match fs::symlink_metadata(&target.path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(target),
-            Err(e) => Err(Error::io("cannot look at the path", e)),
-            Ok(_) => Err(Error::io("cannot create", io::ErrorKind::AlreadyExists.into())),
+        match look(&target.path)? {
+            None => Ok(target),
+            Some(_) => Err(Error::io("cannot create", io::ErrorKind::AlreadyExists.into())),
         }
     }
 
     /// Looks at what is there now; whether it has other permissions than what was there when last looked.
     pub(super) fn look_again(&mut self) -> Result<bool> {
-        let now = match fs::symlink_metadata(&self.path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            found => {
-                let found = found.map_err(|e| Error::io("cannot look at the path", e))?;
-                Some(check_replaceable(&self.path, &found)?)
+        let now = match look(&self.path)? {
+            Some(found) if found.is_symlink() => {
+                return Err(Error::io(
+                    "a symbolic link was put at the path meanwhile",
+                    io::ErrorKind::AlreadyExists.into(),
+                ));
             }
+            Some(found) => Some(check_replaceable(self, &found)?.0),
+            None => None,
         };
         let changed = now != self.old;
         self.old = now;
@@ -89,18 +127,74 @@ impl Target {
     }
 }
 
+/// `None` where nothing is. A symbolic link is not followed.
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some).map_err(|e| Error::io("cannot look at the path", e)),
+    }
+}
+
 /// Opening for reading and writing, as the new file will be, is the only sure question whether the old one may be.
-fn check_replaceable(path: &Path, found: &Metadata) -> Result<Permissions> {
+fn check_replaceable(target: &Target, found: &Metadata) -> Result<(Permissions, Metadata)> {
     if !found.is_file() {
         return Err(not_regular(found));
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    never_wait(&mut options);
-    let file = options.open(path).map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
+    never_wait_nor_follow(&mut options);
+    let file = options
+        .open(&target.path)
+        .map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
     let metadata = file.metadata().map_err(|e| Error::io("cannot look at the existing file", e))?;
     if !metadata.is_file() {
         return Err(not_regular(&metadata));
     }
-    Permissions::of(&file, &metadata)
+    check_trusted(&target.folder, &metadata, STRANGERS_FILE)?;
+    Ok((Permissions::of(&file, &metadata)?, metadata))
 }
+
+/// In a folder such as `/tmp`, where everybody may put files that only their owner can take away, those of strangers are
+/// traps: a link leads the rights of whoever follows it to a file of the stranger's choice, and a file keeps its owner.
+/// The kernel guards `open` against both (`protected_symlinks`, `protected_regular`), but not those who ask where a link
+/// leads.
+#[cfg(unix)]
+pub(super) fn check_trusted(folder: &Path, found: &Metadata, refusal: &'static str) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    const STICKY_AND_FOR_EVERYBODY: u32 = 0o1002;
+    if found.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let folder = fs::metadata(folder).map_err(|e| Error::io("cannot look at the folder", e))?;
+    if folder.mode() & STICKY_AND_FOR_EVERYBODY != STICKY_AND_FOR_EVERYBODY || found.uid() == folder.uid() {
+        return Ok(());
+    }
+    Err(Error::io(refusal, io::ErrorKind::PermissionDenied.into()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn check_trusted(_: &Path, _: &Metadata, _: &'static str) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+pub(super) fn are_one(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Where links say all there is to say.
+#[cfg(not(unix))]
+fn are_one(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+/// For what was no symbolic link a moment ago, and may be one now.
+#[cfg(unix)]
+pub(super) fn never_wait_nor_follow(options: &mut OpenOptions) {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
+}
+
+#[cfg(not(unix))]
+pub(super) fn never_wait_nor_follow(_: &mut OpenOptions) {}
