@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use draft::Draft;
+pub(crate) use draft::{Draft, NotPublished, Published};
 use lock::Held;
 pub use lock::Lock;
 pub(crate) use memory::{available_memory, tells_residency};

@@ -18,7 +18,7 @@ use crate::access::{Admits, Mode, Opens, Private, ReadOnly, ReadWrite, Rights, S
 use crate::array::{MmapArrayBase, Origin};
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Draft, Lock, Target};
+use crate::file::{Backing, Draft, Lock, NotPublished, Published, Target};
 use crate::layout::{Layout, Order, Placement, axes, take_apart};
 use crate::mapping::Mapping;
 use crate::npy::{HEADER_CAP, HeaderInPlace};
@@ -308,13 +308,24 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
         })
     }
 
-    /// Makes the file of a new array and maps it; `publish` comes last, after everything that can fail.
+    /// A new array in a file that is not told of yet.
     fn create_placed(
         &self,
         placed: Placed<D>,
         draft: impl FnOnce(u64) -> Result<Draft>,
         publish: impl FnOnce(Draft) -> Result<Backing>,
     ) -> Result<MmapArrayBase<A, D, M>> {
+        let (mapping, backing) = self.make(&placed, draft, publish)?;
+        self.finish(placed, mapping, backing, Mode::Create)
+    }
+
+    /// Makes the file of a new array and maps it; `publish` comes last, after everything that can fail.
+    fn make<E: From<Error>>(
+        &self,
+        placed: &Placed<D>,
+        draft: impl FnOnce(u64) -> Result<Draft>,
+        publish: impl FnOnce(Draft) -> std::result::Result<Backing, E>,
+    ) -> std::result::Result<(Mapping, Backing), E> {
         let len = placed.layout.span(placed.offset, Placement::InPlace)?.end();
         let draft = draft(len)?;
         if let Some(header) = &placed.header {
@@ -325,7 +336,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
         let mapping = Mapping::of_file(draft.file(), extent, M::RIGHTS, self.populate)?;
         let mut backing = publish(draft)?;
         backing.preallocate(self.preallocate);
-        self.finish(placed, mapping, backing, Mode::Create)
+        Ok((mapping, backing))
     }
 
     fn layout(&self, file_len: u64) -> Result<Layout<D>> {
@@ -446,15 +457,22 @@ where
         path: &Path,
         placed: Placed<D>,
         resolve: impl FnOnce(&Path) -> Result<Target>,
-        publish: impl FnOnce(Draft, Target) -> Result<Backing>,
+        publish: impl Fn(Draft, Target) -> Published,
     ) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         placed.layout.span(placed.offset, Placement::InPlace)?;
         let target = resolve(path)?;
-        self.create_placed(
-            placed,
-            |len| Draft::new(&target, len, self.preallocate),
-            |draft| publish(draft, target.clone()),
-        )
+        let publish = |draft| publish(draft, target.clone());
+        let made = match self.make(&placed, |len| Draft::new(&target, len, self.preallocate), publish) {
+            // The array is to be that of the file at the path: it is made again.
+            Err(NotPublished::Nameless(draft, _)) => {
+                // Its space may be all there is.
+                drop(draft);
+                self.make(&placed, |len| Draft::named(&target, len, self.preallocate), publish)
+            }
+            made => made,
+        };
+        let (mapping, backing) = made?;
+        self.finish(placed, mapping, backing, Mode::Create)
     }
 
     /// A temporary array: see [`MmapArrayBase::scratch`].

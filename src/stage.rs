@@ -7,14 +7,16 @@ use ndarray::Dimension;
 use crate::access::Staging;
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Draft, Target};
+use crate::file::{Draft, NotPublished, Published, Target};
 
 impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// Brings the array to the disk, releases it, and puts its file at its path in one step, in place of what is there;
     /// then brings the name to the disk too. Whoever opens the path at any moment finds the old file or the new one,
     /// whole; whoever has the old one mapped keeps it.
     ///
-    /// Links, permissions, and what is no regular file are treated as by [`create`](MmapArrayBase::create).
+    /// Links, permissions, and what is no regular file are treated as by [`create`](MmapArrayBase::create). Where the system
+    /// makes files without a name but gives them none, the array is copied into one that has a name, which takes its time,
+    /// and its space twice.
     ///
     /// # Errors
     /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create); the path is then as it was, unless only the
@@ -34,7 +36,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     fn publish_by(
         self,
         resolve: impl FnOnce(&Path) -> Result<Target>,
-        publish: impl FnOnce(Draft, Target) -> Result<Backing>,
+        publish: impl Fn(Draft, Target) -> Published,
     ) -> Result<()> {
         self.check_poison()?;
         let (Some(path), Some(mut backing)) = self.into_backing() else {
@@ -47,7 +49,11 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
             // All of it, the header too, is there before the name is.
             draft.sync()?;
             draft.share();
-            publish(draft, target)?.sync_metadata()
+            let published = match publish(draft, target.clone()) {
+                Err(NotPublished::Nameless(draft, _)) => publish(draft.named_copy(&target)?, target),
+                published => published,
+            };
+            published?.sync_metadata()
         });
         published.map_err(|e| e.with_path(&path))
     }

@@ -11,10 +11,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use common::kernel::{as_nobody, as_nobody_in, no, no_unnamed_files, refusing};
-use common::{Creates, file, names, photo, refused, refused_io};
+use common::kernel::{Refusal, as_nobody, as_nobody_in, no, no_renaming, no_unnamed_files, refusing};
+use common::{Creates, Doors, file, names, photo, refused, refused_io};
 use ndarray::prelude::*;
-use ndarray_mmap::{ErrorKind, MmapArrayMut, ReadWrite, Result, Staged};
+use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayMut, ReadWrite, Result, Staged};
 use rustix::fs::XattrFlags;
 use steps::Answer;
 
@@ -39,6 +39,11 @@ fn stage(path: &Path) -> Result<()> {
     let mut staged = Staged::<u8>::stage(path, 5000)?;
     staged.fill(7);
     staged.publish()
+}
+
+#[track_caller]
+fn already_exists<T>(result: Result<T>) {
+    refused_io(result, io::ErrorKind::AlreadyExists);
 }
 
 fn mode(path: &Path) -> u32 {
@@ -182,6 +187,14 @@ fn the_list_that_a_folder_gives_to_new_files_lets_nobody_into_a_replaced_one() {
 const RENAME: libc::c_long = libc::SYS_rename;
 #[cfg(not(target_arch = "x86_64"))]
 const RENAME: libc::c_long = libc::SYS_renameat;
+#[cfg(target_arch = "x86_64")]
+const OPEN: libc::c_long = libc::SYS_open;
+#[cfg(not(target_arch = "x86_64"))]
+const OPEN: libc::c_long = libc::SYS_openat;
+#[cfg(target_arch = "x86_64")]
+const UNLINK: libc::c_long = libc::SYS_unlink;
+#[cfg(not(target_arch = "x86_64"))]
+const UNLINK: libc::c_long = libc::SYS_unlinkat;
 
 /// Between any two calls of the thread that makes it. Root, for it can give the group.
 #[test]
@@ -484,7 +497,7 @@ fn a_link_to_an_open_file_without_a_name_is_refused() {
                 let e = refused(way(&path), ErrorKind::Unsupported);
                 assert!(e.to_string().contains("no name"), "{e}");
             }
-            refused_io(bytes(3).created_new(&path), io::ErrorKind::AlreadyExists);
+            already_exists(bytes(3).created_new(&path));
             assert_eq!(photo(folder.path()), before);
         }
     }
@@ -495,5 +508,180 @@ fn a_link_to_an_open_file_without_a_name_is_refused() {
         for way in WAYS {
             refused(way(&PathBuf::from(format!("/proc/self/fd/{fd}"))), ErrorKind::NotRegularFile);
         }
+    }
+}
+
+/// As on some network file systems, and under some security modules: files without a name may be made, but not named.
+#[test]
+fn where_an_unnamed_file_gets_no_name_one_with_a_name_takes_its_place() {
+    for errno in [libc::EPERM, libc::EACCES, libc::ENOENT, libc::EXDEV, libc::EIO, libc::EMLINK] {
+        let (folder, old) = file(b"mine");
+        let at = |name: &str| folder.path().join(name);
+        set_acl(&old, ACCESS, &[owner(6), user(STRANGER, 6), group(0), mask(6), others(0)]);
+        fs::write(at("usual"), b"").unwrap();
+        let (usual, usual_old) = (mode(&at("usual")), acl(&old));
+        refusing(&[no(libc::SYS_linkat, errno)], || {
+            // The array is that of the file at the path, from its header on.
+            let mut created = MmapArrayMut::<u32>::options().shape((2, 3)).created_npy(at("created")).unwrap();
+            let mut new = bytes(3).created_new(at("new")).unwrap();
+            created.fill(5);
+            new.fill(6);
+            let mut staged = Staged::<u32>::stage_npy(at("staged"), (2, 3)).unwrap();
+            staged.fill(5);
+            staged.publish().unwrap();
+            let mut staged = Staged::<u8>::stage(at("staged new"), 3_000_000).unwrap();
+            staged.fill(6);
+            staged.publish_new().unwrap();
+            refused(MmapArray::<u8>::options().opened(at("created")), ErrorKind::Locked);
+            created.close().unwrap();
+
+            already_exists(bytes(9).created_new(at("new")));
+            let staged = Staged::<u8>::stage(at("new"), 3).unwrap();
+            already_exists(staged.publish_new());
+            for way in WAYS {
+                way(&old).unwrap();
+                assert!(fs::read(&old).unwrap() == [7; 5000]);
+                assert_eq!((acl(&old), mode(&old)), (usual_old.clone(), 0o660));
+            }
+        });
+        assert_eq!(fs::read(at("new")).unwrap(), [6; 3]);
+        assert!(fs::read(at("staged new")).unwrap() == [6; 3_000_000]);
+        assert_eq!(fs::read(at("created")).unwrap(), fs::read(at("staged")).unwrap());
+        let array = MmapArray::<u32, Ix2>::options().opened_npy(at("created")).unwrap();
+        assert_eq!((array.dim(), array.sum()), ((2, 3), 30));
+        for name in ["created", "new", "staged", "staged new"] {
+            let made = fs::metadata(at(name)).unwrap();
+            assert_eq!((made.mode() & 0o7777, made.nlink()), (usual, 1), "{name}");
+        }
+        assert_eq!(names(folder.path()), ["created", "data.bin", "new", "staged", "staged new", "usual"]);
+    }
+}
+
+/// No file can be made that has a name from the start.
+fn with_a_name(errno: i32) -> Refusal {
+    Refusal::with(libc::SYS_openat, 2, libc::O_EXCL as u32, errno)
+}
+
+#[test]
+fn where_a_file_with_a_name_fails_too_nothing_is_left() {
+    let (folder, path) = file(b"mine");
+    let new = folder.path().join("new");
+    let before = photo(folder.path());
+    let no_link = no(libc::SYS_linkat, libc::EPERM);
+    let failures = [
+        ("renaming", no_renaming(libc::EIO)),
+        ("linking", vec![no(libc::SYS_renameat2, libc::EINVAL)]),
+        ("making", vec![with_a_name(libc::EROFS)]),
+        ("copying", vec![no(libc::SYS_copy_file_range, libc::EIO)]),
+    ];
+    for (what, refusals) in failures {
+        let refusals = [&refusals[..], &[no_link]].concat();
+        refusing(&refusals, || {
+            for way in WAYS {
+                // A file that is replaced needs no link, and one that is made needs no copy.
+                let done = way(&path);
+                assert_eq!(
+                    done.is_ok(),
+                    what == "linking" || (what == "copying" && fs::read(&path).unwrap() != b"mine")
+                );
+                if done.is_ok() {
+                    fs::write(&path, b"mine").unwrap();
+                }
+            }
+            let fails = what != "copying";
+            assert_eq!(bytes(3).created_new(&new).is_err(), fails, "{what}");
+            let staged = Staged::<u8>::stage(&new, 3).unwrap();
+            assert!(staged.publish_new().is_err(), "{what}");
+        });
+        let _ = fs::remove_file(&new);
+        assert_eq!(photo(folder.path()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{what}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine", "{what}");
+    }
+}
+
+/// While the array is copied, nobody can look at what there is of it.
+#[test]
+fn a_copy_is_its_owners_alone_until_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let mut staged = Staged::<u8>::stage(&path, 100_000).unwrap();
+    staged.fill(7);
+    let mut seen = Vec::new();
+    let look = |_| {
+        seen.extend(names(folder.path()).iter().map(|name| mode(&folder.path().join(name))));
+        Answer::Done
+    };
+    steps::at_each(&[libc::SYS_copy_file_range], look, || {
+        refusing(&[no(libc::SYS_linkat, libc::EPERM)], || staged.publish()).unwrap();
+    });
+    assert!(!seen.is_empty() && seen.iter().all(|&mode| mode == 0o600), "{seen:?}");
+    assert!(fs::read(&path).unwrap() == [7; 100_000]);
+    assert_eq!(names(folder.path()), ["new"]);
+}
+
+/// The handler of a signal returns, and the call has done nothing yet.
+#[test]
+fn an_interrupted_call_is_made_again() {
+    let list = [owner(6), user(STRANGER, 6), group(0), mask(6), others(0)];
+    let calls = [
+        ("openat", libc::SYS_openat),
+        ("open", OPEN),
+        ("linkat", libc::SYS_linkat),
+        ("rename", RENAME),
+        ("renameat2", libc::SYS_renameat2),
+        ("unlink", UNLINK),
+        ("fchown", libc::SYS_fchown),
+        ("fchmod", libc::SYS_fchmod),
+        ("fgetxattr", libc::SYS_fgetxattr),
+        ("fsetxattr", libc::SYS_fsetxattr),
+        ("fremovexattr", libc::SYS_fremovexattr),
+        ("fallocate", libc::SYS_fallocate),
+        ("fsync", libc::SYS_fsync),
+        ("copy_file_range", libc::SYS_copy_file_range),
+    ];
+    let (mut interrupted, mut odd) = (0, false);
+    for (name, call) in calls {
+        let before = interrupted;
+        for refusals in [
+            // There is no way round.
+            vec![with_a_name(libc::EROFS)],
+            no_unnamed_files(),
+            [no_unnamed_files(), vec![no(libc::SYS_renameat2, libc::EINVAL)]].concat(),
+            vec![no(libc::SYS_linkat, libc::EPERM)],
+        ] {
+            let (folder, path) = file(b"mine");
+            // All that a file can have to be given or taken.
+            if rustix::process::geteuid().is_root() {
+                chown(&path, Some(STRANGER), Some(GROUP)).unwrap();
+            }
+            let old = fs::metadata(&path).map(|old| (old.uid(), old.gid())).unwrap();
+            let plain = folder.path().join("plain");
+            fs::write(&plain, b"mine").unwrap();
+            set_acl(&path, ACCESS, &list);
+            set_acl(folder.path(), DEFAULT, &list);
+            let staged = Staged::<u8>::stage(&path, 3).unwrap();
+            let staged_new = Staged::<u8>::stage(folder.path().join("staged new"), 3).unwrap();
+            let look = |_| {
+                odd = !odd;
+                interrupted += i32::from(odd);
+                if odd { Answer::Refused(libc::EINTR) } else { Answer::Done }
+            };
+            steps::at_each(&[call], look, || {
+                refusing(&refusals, || {
+                    bytes(3).created(&path)?.close()?;
+                    bytes(3).created(&plain)?.close()?;
+                    bytes(3).created_new(folder.path().join("new"))?.close()?;
+                    staged.publish()?;
+                    staged_new.publish_new()
+                })
+            })
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(names(folder.path()), ["data.bin", "new", "plain", "staged new"], "{name}");
+            assert_eq!(acl(&path).unwrap(), list);
+            let new = fs::metadata(&path).unwrap();
+            assert_eq!((new.uid(), new.gid()), old);
+        }
+        // Without root's rights there may be nothing to change the owner of.
+        assert!(interrupted > before || name == "fchown", "{name}");
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::lock::Held;
-use super::permissions::PRIVATE;
+use super::permissions::{PRIVATE, Permissions};
 use super::target::{self, Target};
 use super::{Backing, Lock, extend};
 use crate::access::Rights;
@@ -26,11 +26,25 @@ pub(crate) struct Draft {
 impl Draft {
     /// A file of `len` bytes, all zero, in the folder of `target`, with the permissions it will need there.
     pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        // What replaces another file is nobody's until it has that one's permissions.
-        let mode = if target.old.is_some() { PRIVATE } else { 0o666 };
-        let draft = Self::unnamed(&target.folder, mode)?.map_or_else(|| Self::named(&target.folder, mode), Ok)?;
-        draft.inherit(target)?;
-        draft.extended(len, preallocate)
+        match Self::unnamed(&target.folder, Self::first_mode(target))? {
+            Some(draft) => draft.completed(target, len, preallocate),
+            None => Self::named(target, len, preallocate),
+        }
+    }
+
+    /// The same, with a temporary name from the start.
+    pub(crate) fn named(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
+        Self::with_name(&target.folder, Self::first_mode(target))?.completed(target, len, preallocate)
+    }
+
+    /// What replaces another file is nobody's until it has that one's permissions.
+    fn first_mode(target: &Target) -> u32 {
+        if target.old.is_some() { PRIVATE } else { 0o666 }
+    }
+
+    fn completed(self, target: &Target, len: u64, preallocate: bool) -> Result<Self> {
+        self.inherit(target)?;
+        self.extended(len, preallocate)
     }
 
     /// The same, of which nobody can know before it is published.
@@ -76,13 +90,13 @@ impl Draft {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unnamed(folder: &Path, mode: u32) -> Result<Option<Self>> {
         use rustix::fs::{Mode, OFlags};
-        use rustix::io::Errno;
+        use rustix::io::{Errno, retry_on_intr};
         // Naming it later goes through /proc.
         if !Path::new("/proc/self/fd").exists() {
             return Ok(None);
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(folder, flags, Mode::from_raw_mode(mode)) {
+        match retry_on_intr(|| rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))) {
             Ok(file) => Ok(Some(Self { file: Held::new(file.into(), true), len: 0, name: None })),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
             Err(e) => Err(cannot_create(e.into())),
@@ -94,7 +108,7 @@ impl Draft {
         Ok(None)
     }
 
-    fn named(folder: &Path, mode: u32) -> Result<Self> {
+    fn with_name(folder: &Path, mode: u32) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
@@ -107,7 +121,7 @@ impl Draft {
     /// A file that loses its name before anybody is told of it.
     #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     fn forgotten(folder: &Path) -> Result<Self> {
-        let mut draft = Self::named(folder, PRIVATE)?;
+        let mut draft = Self::with_name(folder, PRIVATE)?;
         draft.name = None;
         Ok(draft)
     }
@@ -164,7 +178,7 @@ impl Draft {
     /// the lock keeps others from taking its first name for one that was left behind.
     pub(crate) fn share(&self) {
         // Where there are no locks, nobody is kept out.
-        let _ = self.file.try_lock_shared();
+        let _ = retried(|| self.file.try_lock_shared().map_err(io::Error::from));
     }
 
     /// Waits until the file is on the disk, whatever there is of it.
@@ -173,12 +187,12 @@ impl Draft {
     }
 
     /// The last step of `create`: puts the file at its path, in place of what is there.
-    pub(crate) fn publish(self, target: Target) -> Result<Backing> {
+    pub(crate) fn publish(self, target: Target) -> Published {
         self.publish_beside(target, |file, target| TemporaryName::of_unnamed(file, &target.folder))
     }
 
     /// The same for a file that is [`shared`](Self::share).
-    pub(crate) fn publish_shared(self, target: Target) -> Result<Backing> {
+    pub(crate) fn publish_shared(self, target: Target) -> Published {
         self.publish_beside(target, TemporaryName::of_shared)
     }
 
@@ -188,20 +202,25 @@ impl Draft {
         mut self,
         mut target: Target,
         named: impl FnOnce(&File, &Target) -> Result<TemporaryName>,
-    ) -> Result<Backing> {
+    ) -> Published {
         self.look_again(&mut target)?;
         if self.name.is_none() && target.old.is_none() {
             match link_unnamed(&self.file, &target.path) {
                 Ok(()) => return Ok(self.into_backing(Some(target))),
                 // Whoever was that quick is replaced as if he had come first.
-                Err(_) => self.look_again(&mut target)?,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.look_again(&mut target)?,
+                Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
             }
         }
         let name = match self.name.take() {
             Some(name) => name,
-            None => named(&self.file, &target)?,
+            None => match named(&self.file, &target) {
+                Ok(name) => name,
+                Err(e) => return Err(NotPublished::Nameless(self, e)),
+            },
         };
-        fs::rename(&name.0, &target.path).map_err(|e| Error::io("cannot put the new file at its path", e))?;
+        let renamed = retried(|| fs::rename(&name.0, &target.path));
+        renamed.map_err(|e| Error::io("cannot put the new file at its path", e))?;
         name.forget();
         Ok(self.into_backing(Some(target)))
     }
@@ -213,14 +232,38 @@ impl Draft {
     }
 
     /// The last step of `create_new`: puts the file at its path, where nothing may be.
-    pub(crate) fn publish_new(mut self, target: Target) -> Result<Backing> {
+    pub(crate) fn publish_new(mut self, target: Target) -> Published {
         match &self.name {
-            Some(name) => rename_new(&name.0, &target.path),
-            None => link_unnamed(&self.file, &target.path),
+            Some(name) => rename_new(&name.0, &target.path).map_err(cannot_create)?,
+            None => match link_unnamed(&self.file, &target.path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(cannot_create(e).into()),
+                Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
+            },
         }
-        .map_err(cannot_create)?;
         drop(self.name.take());
         Ok(self.into_backing(Some(target)))
+    }
+
+    /// The same bytes in a file that has a temporary name from the start, and the same permissions, on the disk. Until it is
+    /// whole, it is its owner's alone.
+    pub(crate) fn named_copy(&self, target: &Target) -> Result<Self> {
+        let copy = Self::with_name(&target.folder, PRIVATE)?.extended(self.len, true)?;
+        let (mut from, mut to): (&File, &File) = (&self.file, &copy.file);
+        let copied = from
+            .rewind()
+            .and_then(|()| to.rewind())
+            // What was copied before an interruption stays so: the positions tell.
+            .and_then(|()| retried(|| io::copy(&mut from, &mut to)))
+            .and_then(|_| to.stream_position());
+        let copied = copied.map_err(|e| Error::io("cannot copy the staged file", e))?;
+        if copied != self.len {
+            return Err(Error::io("cannot copy the staged file", io::ErrorKind::UnexpectedEof.into()));
+        }
+        let metadata = self.file.metadata().map_err(|e| Error::io("cannot look at the staged file", e))?;
+        Permissions::of(&self.file, &metadata)?.give(&copy.file)?;
+        copy.sync()?;
+        Ok(copy)
     }
 
     /// For an array without a name of its own yet; `path` is the one it may get.
@@ -232,6 +275,29 @@ impl Draft {
         let (path, folder) = target.map(|t| (t.named, t.folder)).unzip();
         let unsynced = AtomicBool::new(folder.is_some());
         Backing { path, folder, unsynced, ..Backing::of(self.file, self.len) }
+    }
+}
+
+pub(crate) type Published = std::result::Result<Backing, NotPublished>;
+
+/// Why a file is not at its path.
+pub(crate) enum NotPublished {
+    Failed(Error),
+    /// Files without a name may be made here, but get none: one that has a name from the start may do.
+    Nameless(Draft, Error),
+}
+
+impl From<Error> for NotPublished {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<NotPublished> for Error {
+    fn from(refusal: NotPublished) -> Self {
+        match refusal {
+            NotPublished::Failed(error) | NotPublished::Nameless(_, error) => error,
+        }
     }
 }
 
@@ -249,7 +315,7 @@ impl TemporaryName {
             hasher.write_u32(attempt);
             hasher.write_u32(std::process::id());
             let path = Self::path(folder, hasher.finish());
-            match make(&path) {
+            match retried(|| make(&path)) {
                 Ok(made) => return Ok((made, Self(path))),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(cannot_create(e)),
@@ -293,7 +359,7 @@ impl Drop for TemporaryName {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
             // There is nobody to tell, and nothing else to try.
-            let _ = fs::remove_file(&self.0);
+            let _ = retried(|| fs::remove_file(&self.0));
         }
     }
 }
@@ -302,9 +368,10 @@ impl Drop for TemporaryName {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
+    use rustix::io::retry_on_intr;
     use std::os::fd::AsRawFd;
     let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(retry_on_intr(|| linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW))?)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -329,7 +396,7 @@ fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
     if !is_at(&file, path).map_err(cannot_create)? {
         return Err(not_ours());
     }
-    fs::remove_file(path).map_err(cannot_create)
+    retried(|| fs::remove_file(path)).map_err(cannot_create)
 }
 
 #[cfg(unix)]
@@ -346,17 +413,27 @@ fn is_at(_: &File, _: &Path) -> io::Result<bool> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)) {
         // A hard link is the portable way to take a name only if it is free.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
+        Err(Errno::INVAL | Errno::NOSYS) => retried(|| fs::hard_link(from, to)),
         done => Ok(done?),
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(from, to)
+    retried(|| fs::hard_link(from, to))
+}
+
+/// Some file systems, those of other processes for one, give up a call for a signal before they have done anything.
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 fn cannot_create(e: io::Error) -> Error {

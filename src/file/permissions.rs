@@ -64,13 +64,18 @@ impl Permissions {
 
     /// Whether the file has the group then.
     fn give_owner(&self, file: &File, new: &Self) -> Result<bool> {
-        use std::os::unix::fs::{MetadataExt, fchown};
+        use std::os::unix::fs::MetadataExt;
+
+        use rustix::fs::{Gid, Uid, fchown};
+        use rustix::io::retry_on_intr;
         if (new.owner, new.group) == (self.owner, self.group) {
             return Ok(true);
         }
         // Only root may; for others the file becomes theirs, as with any program that writes by renaming, but stays with
         // a group that they are in.
-        let _ = fchown(file, Some(self.owner), Some(self.group)).or_else(|_| fchown(file, None, Some(self.group)));
+        let (owner, group) = (Uid::from_raw(self.owner), Some(Gid::from_raw(self.group)));
+        let _ =
+            retry_on_intr(|| fchown(file, Some(owner), group)).or_else(|_| retry_on_intr(|| fchown(file, None, group)));
         Ok(metadata(file)?.gid() == self.group)
     }
 
