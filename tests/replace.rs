@@ -192,6 +192,10 @@ const OPEN: libc::c_long = libc::SYS_open;
 #[cfg(not(target_arch = "x86_64"))]
 const OPEN: libc::c_long = libc::SYS_openat;
 #[cfg(target_arch = "x86_64")]
+const READLINK: libc::c_long = libc::SYS_readlink;
+#[cfg(not(target_arch = "x86_64"))]
+const READLINK: libc::c_long = libc::SYS_readlinkat;
+#[cfg(target_arch = "x86_64")]
 const UNLINK: libc::c_long = libc::SYS_unlink;
 #[cfg(not(target_arch = "x86_64"))]
 const UNLINK: libc::c_long = libc::SYS_unlinkat;
@@ -627,6 +631,7 @@ fn an_interrupted_call_is_made_again() {
         ("openat", libc::SYS_openat),
         ("open", OPEN),
         ("linkat", libc::SYS_linkat),
+        ("readlink", READLINK),
         ("rename", RENAME),
         ("renameat2", libc::SYS_renameat2),
         ("unlink", UNLINK),
@@ -655,7 +660,8 @@ fn an_interrupted_call_is_made_again() {
                 chown(&path, Some(STRANGER), Some(GROUP)).unwrap();
             }
             let old = fs::metadata(&path).map(|old| (old.uid(), old.gid())).unwrap();
-            let plain = folder.path().join("plain");
+            let (plain, link) = (folder.path().join("plain"), folder.path().join("link"));
+            symlink("plain", &link).unwrap();
             fs::write(&plain, b"mine").unwrap();
             set_acl(&path, ACCESS, &list);
             set_acl(folder.path(), DEFAULT, &list);
@@ -669,14 +675,14 @@ fn an_interrupted_call_is_made_again() {
             steps::at_each(&[call], look, || {
                 refusing(&refusals, || {
                     bytes(3).created(&path)?.close()?;
-                    bytes(3).created(&plain)?.close()?;
+                    bytes(3).created(&link)?.close()?;
                     bytes(3).created_new(folder.path().join("new"))?.close()?;
                     staged.publish()?;
                     staged_new.publish_new()
                 })
             })
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(names(folder.path()), ["data.bin", "new", "plain", "staged new"], "{name}");
+            assert_eq!(names(folder.path()), ["data.bin", "link", "new", "plain", "staged new"], "{name}");
             assert_eq!(acl(&path).unwrap(), list);
             let new = fs::metadata(&path).unwrap();
             assert_eq!((new.uid(), new.gid()), old);

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::lock::Held;
 use super::permissions::{PRIVATE, Permissions};
-use super::target::{self, Target};
+use super::target::{self, Target, retried};
 use super::{Backing, Lock, extend};
 use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
@@ -424,16 +424,6 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     retried(|| fs::hard_link(from, to))
-}
-
-/// Some file systems, those of other processes for one, give up a call for a signal before they have done anything.
-fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 fn cannot_create(e: io::Error) -> Error {

@@ -39,27 +39,28 @@ impl Target {
     /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
     /// written. Changes nothing.
     pub(crate) fn replace(path: &Path) -> Result<Self> {
-        let mut refusal = None;
-        for _ in 0..MOST_LOOKS {
+        let mut looks = 0;
+        loop {
             let (target, found) = Self::follow(path)?;
             if target.named == target.path {
                 return Ok(target);
             }
             // There are links which the system follows by itself, to open files: what their text says is another file
             // then, or none.
-            let reached = match fs::metadata(&target.named) {
+            let reached = match retried(|| fs::metadata(&target.named)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 reached => Some(reached.map_err(|e| Error::io("cannot look at the path", e))?),
             };
+            looks += 1;
             match (&found, &reached) {
                 (None, None) => return Ok(target),
                 (Some(found), Some(reached)) if are_one(found, reached) => return Ok(target),
-                // Or else somebody has just put another file there.
-                (_, Some(reached)) if !reached.is_file() => refusal = Some(not_regular(reached)),
-                _ => refusal = Some(Error::new(ErrorKind::Unsupported, HAS_NO_NAME)),
+                // Somebody may just have put another file there.
+                _ if looks < MOST_LOOKS => {}
+                (_, Some(reached)) if !reached.is_file() => return Err(not_regular(reached)),
+                _ => return Err(Error::new(ErrorKind::Unsupported, HAS_NO_NAME)),
             }
         }
-        Err(refusal.expect("looked at least once"))
     }
 
     /// What the texts of the links lead to.
@@ -73,7 +74,8 @@ impl Target {
                 return Ok((target, Some(found)));
             }
             check_trusted(&target.folder, &found, STRANGERS_LINK)?;
-            let link = fs::read_link(&target.path).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
+            let link =
+                retried(|| fs::read_link(&target.path)).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
             let next = Self::at(&target.folder.join(link))?;
             target = Self { named: target.named, ..next };
         }
@@ -129,7 +131,7 @@ impl Target {
 
 /// `None` where nothing is. A symbolic link is not followed.
 fn look(path: &Path) -> Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
+    match retried(|| fs::symlink_metadata(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some).map_err(|e| Error::io("cannot look at the path", e)),
     }
@@ -165,7 +167,7 @@ pub(super) fn check_trusted(folder: &Path, found: &Metadata, refusal: &'static s
     if found.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    let folder = fs::metadata(folder).map_err(|e| Error::io("cannot look at the folder", e))?;
+    let folder = retried(|| fs::metadata(folder)).map_err(|e| Error::io("cannot look at the folder", e))?;
     if folder.mode() & STICKY_AND_FOR_EVERYBODY != STICKY_AND_FOR_EVERYBODY || found.uid() == folder.uid() {
         return Ok(());
     }
@@ -198,3 +200,13 @@ pub(super) fn never_wait_nor_follow(options: &mut OpenOptions) {
 
 #[cfg(not(unix))]
 pub(super) fn never_wait_nor_follow(_: &mut OpenOptions) {}
+
+/// Some file systems, those of other processes for one, give up a call for a signal before they have done anything.
+pub(super) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
