@@ -691,3 +691,29 @@ fn an_interrupted_call_is_made_again() {
         assert!(interrupted > before || name == "fchown", "{name}");
     }
 }
+
+/// Whoever had opened it before the old file was closed to others would have it still.
+#[test]
+fn under_a_temporary_name_a_file_that_replaces_another_is_its_owners_alone() {
+    let (folder, path) = file(b"mine");
+    for meanwhile in ["nothing", "closed", "gone"] {
+        fs::write(&path, b"mine").unwrap();
+        set_mode(&path, 0o664);
+        let mut seen = Vec::new();
+        let look = |_| {
+            seen.extend(
+                names(folder.path()).iter().filter(|n| n.ends_with(".tmp")).map(|n| mode(&folder.path().join(n))),
+            );
+            match meanwhile {
+                "closed" => set_mode(&path, 0o600),
+                "gone" => drop(fs::remove_file(&path)),
+                _ => {}
+            }
+            Answer::Done
+        };
+        steps::at_each(&[libc::SYS_fallocate], look, || refusing(&no_unnamed_files(), || create(&path))).unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|&mode| mode == 0o600), "{seen:?}");
+        assert_eq!(mode(&path), if meanwhile == "closed" { 0o600 } else { 0o664 }, "{meanwhile}");
+        assert_eq!(names(folder.path()), ["data.bin"]);
+    }
+}

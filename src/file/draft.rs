@@ -24,27 +24,23 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// A file of `len` bytes, all zero, in the folder of `target`, with the permissions it will need there.
+    /// A file of `len` bytes, all zero, in the folder of `target`.
     pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
         match Self::unnamed(&target.folder, Self::first_mode(target))? {
-            Some(draft) => draft.completed(target, len, preallocate),
+            Some(draft) => draft.extended(len, preallocate),
             None => Self::named(target, len, preallocate),
         }
     }
 
     /// The same, with a temporary name from the start.
     pub(crate) fn named(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        Self::with_name(&target.folder, Self::first_mode(target))?.completed(target, len, preallocate)
+        Self::with_name(&target.folder, Self::first_mode(target))?.extended(len, preallocate)
     }
 
-    /// What replaces another file is nobody's until it has that one's permissions.
+    /// What replaces another file is its owner's alone until the last step: whoever had opened it before would have it
+    /// still, even if the old file were closed to him meanwhile. A new one is what the system makes it.
     fn first_mode(target: &Target) -> u32 {
         if target.old.is_some() { PRIVATE } else { 0o666 }
-    }
-
-    fn completed(self, target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        self.inherit(target)?;
-        self.extended(len, preallocate)
     }
 
     /// The same, of which nobody can know before it is published.
@@ -228,7 +224,8 @@ impl Draft {
     /// To make and fill a file may have taken long. Whoever has closed the old one to others meanwhile, or put another
     /// there, is not to find it open.
     fn look_again(&self, target: &mut Target) -> Result<()> {
-        if target.look_again()? { self.inherit(target) } else { Ok(()) }
+        target.look_again()?;
+        self.inherit(target)
     }
 
     /// The last step of `create_new`: puts the file at its path, where nothing may be.

@@ -16,7 +16,7 @@ pub(crate) struct Target {
     /// What it leads to: no symbolic link.
     pub(super) path: PathBuf,
     pub(super) folder: PathBuf,
-    /// Of what is there now.
+    /// Of what is there.
     pub(super) old: Option<Permissions>,
 }
 
@@ -93,21 +93,17 @@ impl Target {
         }
     }
 
-    /// Looks at what is there now; whether it has other permissions than what was there when last looked.
-    pub(super) fn look_again(&mut self) -> Result<bool> {
-        let now = match look(&self.path)? {
+    /// Looks at what is there now. What was there and is gone still counts.
+    pub(super) fn look_again(&mut self) -> Result<()> {
+        match look(&self.path)? {
             Some(found) if found.is_symlink() => {
-                return Err(Error::io(
-                    "a symbolic link was put at the path meanwhile",
-                    io::ErrorKind::AlreadyExists.into(),
-                ));
+                let refusal = io::ErrorKind::AlreadyExists.into();
+                return Err(Error::io("a symbolic link was put at the path meanwhile", refusal));
             }
-            Some(found) => Some(check_replaceable(self, &found)?.0),
-            None => None,
-        };
-        let changed = now != self.old;
-        self.old = now;
-        Ok(changed)
+            Some(found) => self.old = Some(check_replaceable(self, &found)?.0),
+            None => {}
+        }
+        Ok(())
     }
 
     /// As the caller named it, made absolute.
