@@ -69,6 +69,9 @@ fn run(raster: &Path, folder: &Path) -> Result<()> {
     println!("checked   reopened read-only, every element as in the raster");
 
     let (lowest, highest) = statistics(&grid, &copy).ok_or("the raster has no heights")?;
+    if heights.blocks().min_max().map(|(a, b)| (a.to_native(), b.to_native())) != Some((lowest, highest)) {
+        return Err("the raster and its copy have other extremes".into());
+    }
 
     let picture = folder.join("geoid.png");
     let limit = f64::from(lowest.abs().max(highest.abs())).ceil().max(1.0);

@@ -19,6 +19,25 @@ use crate::element::Bool8;
 ///
 /// Integers of 128 bits are left out: their sum might not fit.
 ///
+/// # Comparing floats of `rend`
+/// `rend` 0.5 takes two of its floats for equal if the bytes *as they are stored* are, taken for floats of this machine:
+/// `f64_be` says that -0.0 is not 0.0, and that NaN is NaN; of numbers whose stored bytes look like a NaN, that they are
+/// not themselves. So does ndarray's `==` on arrays of them, and whatever asks it. What is computed here goes by the
+/// numbers. Compare the numbers likewise:
+#[cfg_attr(feature = "rend", doc = "```")]
+#[cfg_attr(not(feature = "rend"), doc = "```ignore")]
+/// use ndarray::{Zip, arr1};
+/// use rend::f64_be;
+///
+/// let a = arr1(&[-0.0, f64::from_bits(0x3ff0_0000_0000_f87f)].map(f64_be::from_native));
+/// # #[cfg(target_endian = "little")]
+/// assert_ne!(a, a); // for the bytes of its second element, read backwards, are a NaN
+/// assert_eq!(a.mapv(f64_be::to_native), a.mapv(f64_be::to_native));
+///
+/// let b = arr1(&[0.0, f64::from_bits(0x3ff0_0000_0000_f87f)].map(f64_be::from_native));
+/// assert!(Zip::from(&a).and(&b).all(|x, y| x.to_native() == y.to_native())); // without copies
+/// ```
+///
 /// # Example: an element of one's own
 /// ```
 /// use bytemuck::{AnyBitPattern, Zeroable};

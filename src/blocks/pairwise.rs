@@ -241,7 +241,7 @@ impl<R: Mean> Moments<R> {
     }
 }
 
-/// The smallest and the largest; if an element is not equal to itself (NaN), both are the first such element.
+/// The smallest and the largest; if an element is not as small as itself (NaN), both are the first such element.
 #[derive(Clone, Copy)]
 pub(super) struct MinMax;
 
@@ -284,9 +284,10 @@ impl<A: Copy + PartialOrd> Reduction<A> for MinMax {
     }
 }
 
-/// NaN, for whatever type has one.
+/// NaN, for whatever type has one. It is the order that is asked, and not `==`, which need not be about the same thing:
+/// floats of `rend` are ordered as numbers, but equal if the bytes they are stored as are, taken for native floats.
 #[inline(always)]
-#[expect(clippy::eq_op, reason = "only NaN differs from itself")]
+#[expect(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord, reason = "only NaN is not as small as itself")]
 fn is_unordered<A: PartialOrd + Copy>(x: A) -> bool {
-    x != x
+    !(x <= x)
 }

@@ -118,9 +118,12 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
 }
 
 impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
-    /// The smallest and the largest element; `None` for no elements. If there is a NaN, both are NaN, as with NumPy.
+    /// The smallest and the largest element, by the element's own order (`<=`); `None` for no elements. If there is a NaN,
+    /// that is an element which is not `<=` itself, both are NaN, as with NumPy.
     ///
-    /// Of elements that compare equal but differ (`-0.0` and `0.0`) it may be either.
+    /// Of elements that compare equal but differ (`-0.0` and `0.0`) it may be either. A date that is none
+    /// ([`NAT`](crate::Datetime64::NAT)) is less than all others: where there is one it is the smallest, and the largest
+    /// is that of the others. (NumPy has both NaT then.)
     ///
     /// ```
     /// use ndarray_mmap::MmapArrayMut;

@@ -54,7 +54,8 @@ macro_rules! dates {
     ($($(#[$attr:meta])* $name:ident)*) => {$(
         $(#[$attr])*
         ///
-        /// Compared by that number: unlike NumPy's, `NAT` equals itself, and is less than all others.
+        /// Compared by that number: unlike NumPy's, `NAT` equals itself, and is less than all others (so it is the least
+        /// of [`min_max`](crate::BlocksBase::min_max), too).
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(transparent)]
         pub struct $name<U: DateUnit>(i64, PhantomData<U>);

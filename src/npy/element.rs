@@ -21,6 +21,9 @@ use crate::element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64};
 /// | `[T; N]` in a record | a sub-array: `('x', '<f4', (3,))` |
 /// | a struct, by [`npy_record!`](crate::npy_record) | `[('x', '<f8'), ('', 'V4'), ..]` |
 ///
+/// Floats of `rend` are ordered as numbers, but `==` compares the bytes that they are stored as: see
+/// [`Accumulate`](crate::Accumulate#comparing-floats-of-rend).
+///
 /// `[u8; N]` is `V` and not `S` since `S` is text to NumPy, which drops the zeros at its end: no type for a hash or an
 /// address. `bool`, `char` and enums are missing since a file may hold bytes that they must not.
 ///
