@@ -267,4 +267,118 @@ mod refusals {
         refused_io(options.load_npy(&path), io::ErrorKind::OutOfMemory);
         refused(Header::read(&path), ErrorKind::InvalidHeader);
     }
+
+    /// A file of 128 bytes, whose header claims that shape, of bytes.
+    fn header_alone(folder: &Path, shape: &[usize], f_order: bool) -> MmapArray<u8> {
+        let path = folder.join(format!("{shape:?}{f_order}.npy"));
+        let text = format!("({},)", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
+        fs::write(&path, common::npy_header("'|u1'", f_order, &text, 128)).unwrap();
+        MmapArray::<u8>::options().opened_npy(&path).unwrap()
+    }
+
+    /// What a panic says.
+    fn panics<T>(f: impl FnOnce() -> T) -> String {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).err().expect("a panic");
+        *panic.downcast::<String>().expect("a message with numbers")
+    }
+
+    /// Shapes without elements, the axis without length, and the shape of the sums along it.
+    fn of_nothing() -> impl Iterator<Item = (Vec<usize>, usize, Vec<usize>)> {
+        let (large, larger) = (1 << 40, 1 << 62);
+        [vec![0, large], vec![large, 0], vec![0, larger], vec![1 << 20, 0, 1 << 20], vec![1 << 20, 1 << 20, 0]]
+            .into_iter()
+            .map(|shape| {
+                let axis = shape.iter().position(|&n| n == 0).unwrap();
+                let mut sums = shape.clone();
+                sums.remove(axis);
+                (shape, axis, sums)
+            })
+    }
+
+    #[test]
+    fn a_result_too_large_for_memory_is_a_panic_with_its_numbers_and_no_abort() {
+        if !in_child() {
+            let test = "refusals::a_result_too_large_for_memory_is_a_panic_with_its_numbers_and_no_abort";
+            return passes(after("ulimit -v 2000000", test));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for (shape, axis, sums) in of_nothing() {
+            for f_order in [false, true] {
+                let a = header_alone(folder.path(), &shape, f_order);
+                let said = panics(|| a.blocks().sum_axis(Axis(axis)));
+                let bytes = sums.iter().product::<usize>() as u128 * 16;
+                assert!(said.contains(&format!("{sums:?}, which takes {bytes} bytes")), "{said}");
+                #[cfg(feature = "rayon")]
+                assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(axis))), said);
+                assert_eq!(a.blocks().mean_axis(Axis(axis)), None);
+                // Along any other there is nothing of anything.
+                let other = if axis == 0 { 1 } else { 0 };
+                assert_eq!(a.blocks().sum_axis(Axis(other)).len(), 0);
+                assert_eq!(a.blocks().mean_axis(Axis(other)).unwrap().len(), 0);
+            }
+        }
+
+        // The result alone would fit, and what it is computed from does not: on the way of each thread.
+        let path = folder.path().join("wide.bin");
+        common::sparse(&path, 70_000_000);
+        let a = MmapArray::<u8>::options().shape((1, 70_000_000)).opened(&path).unwrap();
+        let said = panics(|| a.blocks().sum_axis(Axis(0)));
+        assert!(said.contains("[70000000], which takes 1120000000 bytes"), "{said}");
+        #[cfg(feature = "rayon")]
+        assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(0))), said);
+    }
+
+    #[test]
+    fn what_holds_nothing_takes_no_memory_whatever_its_shape() {
+        if !in_child() {
+            let test = "refusals::what_holds_nothing_takes_no_memory_whatever_its_shape";
+            return passes(after("ulimit -v 2000000", test));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for (shape, axis, _) in of_nothing() {
+            for f_order in [false, true] {
+                let a = header_alone(folder.path(), &shape, f_order);
+                let walk = || a.blocks().rows(3);
+                assert_eq!((walk().into_iter().len(), a.blocks().bytes(0).into_iter().count()), (0, 0));
+                assert_eq!((walk().sum(), walk().mean(), walk().var(0), walk().std(0)), (0, None, None, None));
+                assert_eq!((walk().min_max(), walk().fold(7, |n, _| n + 1)), (None, 7));
+                walk().for_each(|_| unreachable!());
+
+                let gathered = a.gather(Axis(1 - axis.min(1)), &[5, 5]).unwrap();
+                assert_eq!((gathered.len(), gathered.ndim()), (0, shape.len()));
+                assert_eq!(a.gather(Axis(axis), &[]).unwrap().shape(), shape);
+                refused(a.gather(Axis(axis), &[0]), ErrorKind::InvalidInput);
+
+                for order in [false, true] {
+                    let mut out = MmapArrayMut::<u8>::scratch(IxDyn(&shape).set_f(order)).unwrap();
+                    walk().map_into(&mut out, |_| unreachable!()).unwrap();
+                    walk().zip_map_into(&a, &mut out, |_, _| unreachable!()).unwrap();
+                    out.assign_tiled(&a).unwrap();
+                    out.tiled().progress(|_, _| ()).assign_with(&a, |&x| x).unwrap();
+                    out.blocks_mut().for_each(|_| unreachable!()).unwrap();
+                    assert_eq!(out.blocks_mut().into_iter().len(), 0);
+                }
+                assert!(format!("{a}").len() < 200 && format!("{a:?} {:?}", a.blocks()).len() < 500);
+                assert_eq!(MmapArray::<u8>::load_npy(a.path().unwrap()).unwrap().shape(), shape);
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_too_large_for_memory_is_an_error_and_no_abort() {
+        if !in_child() {
+            return passes(after(
+                "ulimit -v 2000000",
+                "refusals::a_block_too_large_for_memory_is_an_error_and_no_abort",
+            ));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        common::sparse(&from, 800_000_000);
+        common::sparse(&to, 800_000_000);
+        let a = MmapArray::<u8>::options().opened(&from).unwrap();
+        let mut out = MmapArrayMut::<u8>::options().opened(&to).unwrap();
+        let e = refused_io(a.blocks().rows(usize::MAX).map_into(&mut out, |x| x), io::ErrorKind::OutOfMemory);
+        assert_eq!(e.path(), Some(to.as_path()));
+    }
 }

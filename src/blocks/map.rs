@@ -40,8 +40,8 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`], before anything is written. If the disk fails or is full, or the file of `out` is
-    /// cut: [`ErrorKind::Io`], [`ErrorKind::Fault`] or [`ErrorKind::Truncated`]; then, as after a panic in `f`, some of
-    /// `out` is written. [`ErrorKind::Poisoned`] after an earlier failure of `out`. A failure of a source is one of this
+    /// cut, or there is no memory for a block: [`ErrorKind::Io`], [`ErrorKind::Fault`] or [`ErrorKind::Truncated`]; then,
+    /// as after a panic in `f`, some of `out` is written. [`ErrorKind::Poisoned`] after an earlier failure of `out`. A failure of a source is one of this
     /// call under [`guarded`](MmapArrayBase::guarded): `a.guarded(|_| a.blocks().map_into(&mut out, f))`.
     ///
     /// ```
@@ -269,6 +269,8 @@ impl How<'_> {
                 let written = if how == Storing::InPlace {
                     fill(block, to);
                     Ok(())
+                } else if buffer.try_reserve_exact(at.len().saturating_sub(buffer.len())).is_err() {
+                    Err(Error::io("cannot allocate memory for a block", std::io::ErrorKind::OutOfMemory.into()))
                 } else {
                     buffer.resize(at.len(), C::zeroed());
                     fill(block, &mut buffer);

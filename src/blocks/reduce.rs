@@ -68,12 +68,13 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
         self.var(ddof).map(f64::sqrt)
     }
 
-    /// The sums along an axis, which is gone from the result. The result is held in memory, with
-    /// [`parallel`](Self::parallel) once for each thread; then the last bit of a floating-point sum may depend on
-    /// which thread was faster. The error is bounded as for [`sum`](Self::sum).
+    /// The sums along an axis, which is gone from the result. The result is held in memory, and while it is computed twice
+    /// as much beside it, with [`parallel`](Self::parallel) once for each thread; then the last bit of a floating-point
+    /// sum may depend on which thread was faster. The error is bounded as for [`sum`](Self::sum).
     ///
     /// # Panics
-    /// If the array has no such axis, as ndarray's, or if there is not enough memory for the result.
+    /// If the array has no such axis, as ndarray's, or if there is not enough memory for the result. (Of a file with an
+    /// empty axis, and nothing in it, the sums along that axis may be any number of zeros.)
     pub fn sum_axis(self, axis: Axis) -> Array<A::Sum, D::Smaller>
     where
         D: RemoveAxis,
@@ -103,16 +104,27 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     {
         let (dim, order) = (self.layout.dim(), self.layout.order());
         assert!(axis.index() < dim.ndim(), "{axis:?} is not an axis of an array of shape {:?}", axes(dim));
-        let shape = dim.remove_axis(axis).set_f(order == Order::F);
+        let shape = dim.remove_axis(axis);
         let plan = Along::new(axes(dim), axis.index(), order);
-        let zeros = || vec![<A::Sum as Total>::Running::default(); plan.outer * plan.inner];
-        let mut parts = self.drive(zeros, |sums, _, at, block| plan.add(sums, at.start, block)).into_iter();
-        let mut sums = parts.next().unwrap_or_else(zeros);
-        for part in parts {
-            sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
+        let count = plan.outer * plan.inner;
+        // Before the walk, so that it is not in vain.
+        let mut values = room(count, axes(&shape));
+        if plan.length == 0 {
+            values.extend((0..count).map(|_| finish(A::Sum::default(), 0)));
+        } else {
+            let zeros = || {
+                let mut sums = room(count, axes(&shape));
+                sums.resize(count, <A::Sum as Total>::Running::default());
+                sums
+            };
+            let mut parts = self.drive(zeros, |sums, _, at, block| plan.add(sums, at.start, block)).into_iter();
+            let mut sums = parts.next().unwrap_or_else(zeros);
+            for part in parts {
+                sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
+            }
+            values.extend(sums.into_iter().map(|sum| finish(sum.value(), plan.length)));
         }
-        let values = sums.into_iter().map(|sum| finish(sum.value(), plan.length)).collect();
-        Array::from_shape_vec(shape, values)
+        Array::from_shape_vec(shape.set_f(order == Order::F), values)
             .unwrap_or_else(|e| unreachable!("a sum for each element of the shape: {e}"))
     }
 }
@@ -252,6 +264,20 @@ impl<T> InOrder<T> {
             self.next += 1;
         }
     }
+}
+
+/// Room for what is found of each lane along an axis, in a result of this shape. A file's header may claim any shape at
+/// no cost to itself where an axis is empty.
+///
+/// # Panics
+/// If there is no such memory: which is an abort where it is not asked for.
+fn room<T>(count: usize, shape: &[usize]) -> Vec<T> {
+    let mut room = Vec::new();
+    if room.try_reserve_exact(count).is_err() {
+        let bytes = count as u128 * size_of::<T>() as u128;
+        panic!("there is not enough memory for a result of shape {shape:?}, which takes {bytes} bytes");
+    }
+    room
 }
 
 /// An axis in memory order: steps of `inner` elements, `length` of them, and that `outer` times.
