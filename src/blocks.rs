@@ -198,8 +198,8 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     }
 }
 
-/// Elements in memory order, that blocks are cut from.
-pub trait Elements<D>: sealed::Sealed + Default {
+/// Elements in memory order, that blocks are cut from: `&[A]` and `&mut [A]`, and no others.
+pub trait Elements<D>: sealed::Sealed<D> + Default {
     /// The view that a block is.
     type View;
     #[doc(hidden)]
@@ -257,13 +257,16 @@ impl<D: Dimension, E> fmt::Debug for BlocksBase<'_, D, E> {
 }
 
 mod sealed {
-    pub trait Sealed {
+    use ndarray::Dimension;
+
+    /// For a dimension, as the trait that it seals is: or that could be implemented for a `D` of somebody else's.
+    pub trait Sealed<D> {
         const WRITES: bool;
     }
-    impl<A> Sealed for &[A] {
+    impl<A, D: Dimension> Sealed<D> for &[A] {
         const WRITES: bool = false;
     }
-    impl<A> Sealed for &mut [A] {
+    impl<A, D: Dimension> Sealed<D> for &mut [A] {
         const WRITES: bool = true;
     }
 }
