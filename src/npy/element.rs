@@ -1,6 +1,6 @@
 //! Which dtype a Rust type is, and which Rust type a dtype is.
 
-use super::dtype::{ByteOrder, Dtype, Kind};
+use super::dtype::{ByteOrder, Dtype, Field, Kind};
 use crate::element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64};
 
 /// An element type that `.npy` files know.
@@ -154,6 +154,51 @@ impl Dtype {
         self.rust_types(true)
     }
 
+    /// What kind of struct reads this record: one of types of alignment 1 where fields lie at offsets that suit no other,
+    /// for the types of `rend` that are aligned must not be packed.
+    fn rust_struct(&self, unaligned: bool) -> Option<String> {
+        let text = match (unaligned, self.is_aligned()) {
+            (true, _) if self.alignment() == 1 => return None,
+            (false, true) => "a `#[repr(C)]` struct with `npy_record!`",
+            _ if self.all_numbers(&|number| number.rust_type_unaligned().is_some()) => {
+                "a `#[repr(C)]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)"
+            }
+            _ if self.all_numbers(&|number| number.byteorder == ByteOrder::NATIVE) => {
+                "a `#[repr(C, packed)]` struct with `npy_record!`"
+            }
+            _ => {
+                "a `#[repr(C, packed)]` struct, in which numbers of the other byte order are of `rend::unaligned`, with \
+                 `npy_record!` (feature `rend`)"
+            }
+        };
+        Some(text.into())
+    }
+
+    /// Whether it is so of each number in a record that has more than one byte.
+    fn all_numbers(&self, is_so: &impl Fn(&Dtype) -> bool) -> bool {
+        let mut fields = self.fields.iter();
+        match self.kind {
+            Kind::Record => fields.all(|field| field.dtype.all_numbers(is_so)),
+            _ => self.alignment() == 1 || is_so(self),
+        }
+    }
+
+    /// That of the Rust types for it, which `rend`'s share.
+    fn alignment(&self) -> usize {
+        match self.kind {
+            Kind::Int | Kind::Uint | Kind::Float | Kind::Timedelta { .. } | Kind::Datetime { .. } => self.base_itemsize,
+            Kind::Complex => self.base_itemsize / 2,
+            Kind::Record => self.fields.iter().map(|field| field.dtype.alignment()).max().unwrap_or(1),
+            Kind::Bool | Kind::Bytes | Kind::Str | Kind::Void => 1,
+        }
+    }
+
+    /// Whether the fields lie where such types can, in a row of records too.
+    fn is_aligned(&self) -> bool {
+        let suits = |field: &Field| field.offset.is_multiple_of(field.dtype.alignment()) && field.dtype.is_aligned();
+        self.base_itemsize.is_multiple_of(self.alignment()) && self.fields.iter().all(suits)
+    }
+
     fn rust_types(&self, unaligned: bool) -> Option<String> {
         let size = self.base_itemsize;
         let native = self.byteorder == ByteOrder::NATIVE;
@@ -168,8 +213,8 @@ impl Dtype {
             }
         };
         let name = match self.kind {
-            Kind::Record if unaligned => return Some("a `#[repr(C, packed)]` struct with `npy_record!`".into()),
-            Kind::Record => return Some("a `#[repr(C)]` struct with `npy_record!`".into()),
+            _ if size == 0 => return None,
+            Kind::Record => return self.rust_struct(unaligned),
             Kind::Int if size > 1 || !unaligned => number('i', size),
             Kind::Uint if size > 1 || !unaligned => number('u', size),
             Kind::Float if matches!(size, 4 | 8) => number('f', size),
@@ -296,10 +341,40 @@ mod tests {
         named("|S3", Some("`Bytes<3>`"), None);
         named("|V3", Some("`[u8; 3]`"), None);
         named("<U3", None, None);
-        named(
-            "[('a', '<f8')]",
-            Some("a `#[repr(C)]` struct with `npy_record!`"),
-            Some("a `#[repr(C, packed)]` struct with `npy_record!`"),
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_record_names_a_struct_that_can_have_its_fields_where_they_lie() {
+        #[track_caller]
+        fn named(descr: &str, aligned: Option<&str>, unaligned: Option<&str>) {
+            let dtype: Dtype = descr.parse().unwrap();
+            let [aligned, unaligned] = [aligned, unaligned].map(|name| Some(format!("a `#[repr(C{}", name?)));
+            assert_eq!((dtype.rust_type(), dtype.rust_type_unaligned()), (aligned, unaligned), "{descr}");
+        }
+        let plain = Some(")]` struct with `npy_record!`");
+        let rend = Some(")]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)");
+        let packed = Some(", packed)]` struct with `npy_record!`");
+        let both = Some(
+            ", packed)]` struct, in which numbers of the other byte order are of `rend::unaligned`, with `npy_record!` \
+             (feature `rend`)",
         );
+        for descr in ["[('a', '<f8')]", "[('a', '|u1'), ('', '|V3'), ('b', '>i4')]", "[('a', '<c16'), ('b', '<f8')]"] {
+            named(descr, plain, rend);
+        }
+        for descr in [
+            "[('a', '|u1'), ('b', '<f8')]",
+            "[('a', '<f8'), ('b', '|u1')]",
+            "[('a', '|S3'), ('b', '>f8')]",
+            "[('a', '|u1'), ('b', [('c', '<u2'), ('d', '>c8')], (2,))]",
+        ] {
+            named(descr, rend, rend);
+        }
+        named("[('a', '|u1'), ('', '|V7'), ('b', '<M8[us]')]", plain, packed);
+        named("[('a', '|u1'), ('b', '<M8[us]'), ('c', '<f8')]", packed, packed);
+        named("[('a', '|u1'), ('b', '<M8[us]'), ('c', '>f8')]", both, both);
+        named("[('a', '|u1'), ('b', '|S3', (2,))]", plain, None);
+        named("[]", None, None);
+        named("[('a', '|V0')]", None, None);
     }
 }

@@ -30,6 +30,28 @@ use super::element::NpyElement;
 /// );
 /// ```
 ///
+/// NumPy's own records have no gaps, unless it is told to align, so that a number may lie at any offset. Types of
+/// `rend::unaligned` can lie there, in a `#[repr(C)]` struct like any other. (`#[repr(C, packed)]` does for what has no
+/// such type, a date; but never with the aligned types of `rend`, of which Rust packs none.)
+#[cfg_attr(feature = "rend", doc = "```")]
+#[cfg_attr(not(feature = "rend"), doc = "```ignore")]
+/// use ndarray_mmap::npy::NpyElement;
+/// use ndarray_mmap::npy_record;
+/// use rend::unaligned::{f64_ube, u32_ule};
+///
+/// #[derive(Clone, Copy)]
+/// #[repr(C)]
+/// struct Packed {
+///     flag: u8,
+///     x: f64_ube,
+///     n: u32_ule,
+/// }
+///
+/// npy_record!(Packed { flag: u8, x: f64_ube, n: u32_ule });
+///
+/// assert_eq!(Packed::dtype().to_string(), "[('flag', '|u1'), ('x', '>f8'), ('n', '<u4')]");
+/// ```
+///
 /// A struct with type parameters needs an [implementation](crate::npy::NpyElement) by hand, from
 /// [a record](crate::npy::Dtype::record).
 ///
