@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, shorten};
 
 /// Mode marker: the array may be read. NumPy's `'r'`.
 #[derive(Debug)]
@@ -173,7 +173,8 @@ impl FromStr for Mode {
                     ErrorKind::InvalidInput,
                     format!(
                         "mode must be one of \"r\", \"c\", \"r+\", \"w+\", \"readonly\", \"copyonwrite\", \
-                         \"readwrite\", \"write\" (got {text:?})"
+                         \"readwrite\", \"write\" (got \"{}\")",
+                        shorten(text)
                     ),
                 ));
             }

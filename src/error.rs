@@ -166,6 +166,16 @@ impl From<Error> for io::Error {
     }
 }
 
+/// Text that a message quotes, short enough for one, whoever wrote it.
+pub(crate) fn shorten(text: &str) -> String {
+    const MOST: usize = 40;
+    let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 #[cfg(unix)]
 fn is_descriptor_limit(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::EMFILE)

@@ -24,6 +24,6 @@ mod write;
 pub use dtype::{ByteOrder, Dtype, Field, Kind, Unit};
 pub use element::NpyElement;
 pub use header::Header;
-pub(crate) use header::{HEADER_CAP, MAGIC, PREAMBLE_LEN, Preamble};
+pub(crate) use header::{HEADER_CAP, MAGIC, Preamble};
 pub(crate) use in_place::HeaderInPlace;
 pub(crate) use write::{ARRAY_ALIGN, PAGE_ALIGN};

@@ -391,7 +391,7 @@ fn a_long_header_is_read_where_it_is_allowed() -> Result<()> {
                 continue;
             }
             let e = every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
-            assert_eq!(e, "at byte 8: expected a header text of at most 10000 bytes, found 10001");
+            assert!(e.starts_with("at byte 8: expected a header text of at most 10000 bytes, found 10001; "), "{e}");
             refused(Header::read(&path), ErrorKind::InvalidHeader);
             let whole = fs::read(&path).unwrap();
             refused(Header::from_bytes(&whole), ErrorKind::InvalidHeader);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::dtype::{ByteOrder, Dtype, Field, Kind, MAX_DIMS, MAX_ITEMSIZE, Unit, check_size, repeated_name};
 use super::literal::{self, Dialect, Int, Node, Value, malformed};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 /// Reads the value of a header's `descr`.
@@ -135,7 +136,12 @@ fn sub_array(base: Node, shape: Node) -> Result<Dtype> {
     let mut dtype = dtype_of(base)?;
     let lengths = match shape.value {
         Value::Tuple(nodes) | Value::List(nodes) => nodes.iter().map(axis).collect::<Result<Vec<_>>>()?,
-        _ => vec![axis(&shape)?],
+        Value::Int(_) => vec![axis(&shape)?],
+        other => {
+            let message =
+                format_args!("expected the axis length of a sub-array, or a tuple of them, found {}", other.name());
+            return Err(malformed(at, message));
+        }
     };
     if dtype.base_itemsize == 0 && dtype.kind != Kind::Record {
         return Err(malformed(at, "expected a sub-array of items that have bytes"));
@@ -150,12 +156,18 @@ fn sub_array(base: Node, shape: Node) -> Result<Dtype> {
 
 /// NumPy keeps the axes of a sub-array in a C `int`.
 fn axis(node: &Node) -> Result<usize> {
-    match node.value {
-        Value::Int(Int { negative: false, magnitude }) => magnitude.and_then(|m| usize::try_from(m).ok()),
-        _ => None,
-    }
-    .filter(|&length| length <= MAX_ITEMSIZE)
-    .ok_or_else(|| malformed(node.span.start, format_args!("expected an axis length of at most {MAX_ITEMSIZE}")))
+    let found = match node.value {
+        Value::Int(n @ Int { negative: false, magnitude }) => {
+            match magnitude.and_then(|m| usize::try_from(m).ok()).filter(|&length| length <= MAX_ITEMSIZE) {
+                Some(length) => return Ok(length),
+                None => format!("a larger number{}", n.shown()),
+            }
+        }
+        Value::Int(n) => format!("a negative number{}", n.shown()),
+        ref other => other.name().into(),
+    };
+    let message = format_args!("expected an axis length of at most {MAX_ITEMSIZE}, found {found}");
+    Err(malformed(node.span.start, message))
 }
 
 /// `[('x', '<f8'), ('', '|V4'), ('y', '<f4', (3,))]`
@@ -167,9 +179,11 @@ fn record(entries: Vec<Node>, at: usize) -> Result<Dtype> {
         let (Value::Tuple(parts) | Value::List(parts)) = entry.value else {
             return Err(malformed(at, format_args!("expected a field, found {}", entry.value.name())));
         };
+        let count = parts.len();
         let parts = &mut parts.into_iter();
         let (Some(name), Some(base), shape, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(malformed(at, "expected a field, (name, type) or (name, type, shape)"));
+            let message = format_args!("expected a field, (name, type) or (name, type, shape), found {count} parts");
+            return Err(malformed(at, message));
         };
         let (title, name) = field_name(name)?;
         let dtype = match shape {
@@ -208,15 +222,6 @@ fn field_name(node: Node) -> Result<(Option<String>, String)> {
         _ => {}
     }
     Err(malformed(at, "expected a field's name, or (title, name)"))
-}
-
-/// Text from a file, short enough for a message.
-pub(super) fn shorten(text: &str) -> String {
-    let mut out: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().nth(40).is_some() {
-        out.push('…');
-    }
-    out
 }
 
 impl FromStr for Dtype {

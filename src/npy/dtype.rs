@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::literal::malformed;
+use crate::error::shorten;
 use crate::{Error, ErrorKind, Result};
 
 /// NumPy keeps item sizes and sub-array axes in a C `int`; so do its files.
@@ -149,7 +150,7 @@ impl Dtype {
         let mut end = 0;
         for field in &fields {
             if field.offset < end {
-                let Field { name, offset, .. } = field;
+                let (name, offset) = (shorten(&field.name), field.offset);
                 return Err(invalid(format!(
                     "field `{name}` at offset {offset} begins before the last one ends at {end}"
                 )));
@@ -161,7 +162,7 @@ impl Dtype {
         }
         fields.retain(|f| !f.name.is_empty());
         if let Some(name) = repeated_name(&fields) {
-            return Err(invalid(format!("two fields are called `{name}`")));
+            return Err(invalid(format!("two fields are called `{}`", shorten(name))));
         }
         Ok(Self::from_fields(fields, itemsize))
     }

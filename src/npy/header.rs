@@ -9,16 +9,14 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::descr::{dtype_of, shorten};
+use super::descr::dtype_of;
 use super::dtype::{Dtype, MAX_DIMS};
 use super::literal::{self, Dialect, Int, Node, Value, malformed};
 use super::repr::tuple;
+use crate::error::shorten;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
-
-/// As many bytes tell where the text begins and ends, whatever the version.
-pub(crate) const PREAMBLE_LEN: usize = 12;
 
 /// The longest text that is read unless the caller says otherwise: NumPy's 10,000, which it counts in characters and
 /// we in bytes, so that it holds before anything is decoded. The two differ only for non-Latin field names (3.0).
@@ -130,11 +128,12 @@ pub(crate) struct Preamble {
 }
 
 impl Preamble {
-    /// Reads the first `PREAMBLE_LEN` bytes of a file (fewer if it has no more; what follows is not looked at), and
-    /// refuses a text longer than `cap` before anyone makes room for it.
+    /// Reads the first bytes of a file, 12 at least if it has so many, and refuses a text longer than `cap` before anyone
+    /// makes room for it. (Given a few more bytes it can tell what a file is that is none of ours.)
     pub(crate) fn parse(prefix: &[u8], cap: usize) -> Result<Self> {
         if let Some(at) = prefix.iter().zip(MAGIC).position(|(a, b)| a != b) {
-            return Err(malformed(at, r"expected a .npy file to begin with \x93NUMPY"));
+            let found = another_kind(prefix).map(|kind| format!(", found {kind}")).unwrap_or_default();
+            return Err(malformed(at, format_args!(r"expected a .npy file to begin with \x93NUMPY{found}")));
         }
         let Some((_, &[major, minor], rest)) = split_preamble(prefix) else {
             return Err(cut_short(MAGIC.len() + 2, prefix.len()));
@@ -147,13 +146,50 @@ impl Preamble {
         let len = len.ok_or_else(|| cut_short(start, prefix.len()))?;
         match usize::try_from(len).ok().filter(|&len| len <= cap).and_then(|len| start.checked_add(len)) {
             Some(end) => Ok(Self { version: (major, minor), start, end }),
-            None => Err(malformed(8, format_args!("expected a header text of at most {cap} bytes, found {len}"))),
+            None => {
+                let message = format!("expected a header text of at most {cap} bytes, found {len}");
+                let remedy =
+                    "if the file is to be trusted, raise that by `.max_header_size(..)` or `Header::read_with`";
+                Err(malformed(8, message + "; " + remedy))
+            }
         }
     }
 
     /// Where the text stands; the data begin where it ends.
     pub(crate) fn text(&self) -> Range<usize> {
         self.start..self.end
+    }
+}
+
+/// What a file is that people take for a `.npy` file, by its first bytes, and what to do with it.
+fn another_kind(prefix: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 16] = [
+        (b"PK\x03\x04", "a zip archive, as a `.npz` file is one: extract the `.npy` file first"),
+        (b"PK\x05\x06", "an empty zip archive"),
+        (b"\x1f\x8b", "gzip-compressed data: decompress it first"),
+        (b"BZh", "bzip2-compressed data: decompress it first"),
+        (b"\xfd7zXZ\0", "xz-compressed data: decompress it first"),
+        (b"\x28\xb5\x2f\xfd", "zstd-compressed data: decompress it first"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file, for an HDF5 library to read"),
+        (b"CDF\x01", "a NetCDF file, for a NetCDF library to read"),
+        (b"CDF\x02", "a NetCDF file, for a NetCDF library to read"),
+        (b"CDF\x05", "a NetCDF file, for a NetCDF library to read"),
+        (b"PAR1", "a Parquet file, for a Parquet library to read"),
+        (b"SIMPLE  =", "a FITS file, for a FITS library to read"),
+        (b"version https://git-lfs", "a Git LFS pointer and not the file itself: get that by `git lfs pull`"),
+        (b"<!DOCTYPE", "an HTML page and not the file itself: look at what was downloaded"),
+        (b"<!doctype", "an HTML page and not the file itself: look at what was downloaded"),
+        (b"<html", "an HTML page and not the file itself: look at what was downloaded"),
+    ];
+    if let Some((_, kind)) = KINDS.iter().find(|(magic, _)| prefix.starts_with(magic)) {
+        return Some(kind);
+    }
+    match prefix {
+        [0x80, 2..=5, ..] => Some("a Python pickle: load it in Python, and save the array by `np.save`"),
+        [0, 0, 0, 0, 0, 0, ..] if prefix.iter().take(64).all(|&b| b == 0) => {
+            Some("zeros: a file that was never written to its end")
+        }
+        _ => None,
     }
 }
 
@@ -240,11 +276,12 @@ fn lengths_of(shape: &Node) -> Result<Vec<usize>> {
 
 fn length_of(n: Int, at: usize) -> Result<usize> {
     if n.negative {
-        return Err(malformed(at, "expected an axis length, found a negative number"));
+        return Err(malformed(at, format_args!("expected an axis length, found a negative number{}", n.shown())));
     }
     let length = n.magnitude.and_then(|m| isize::try_from(m).ok()).and_then(|n| usize::try_from(n).ok());
     length.ok_or_else(|| {
-        Error::new(ErrorKind::Overflow, format!("at byte {at}: expected an axis length of at most {}", isize::MAX))
+        let message = format!("at byte {at}: expected an axis length of at most {}, found a larger number", isize::MAX);
+        Error::new(ErrorKind::Overflow, message + &n.shown())
     })
 }
 
@@ -312,7 +349,7 @@ pub(super) mod tests {
         let long = u32::try_from(text.len()).unwrap().to_le_bytes();
         let new = |major| [&MAGIC[..], &[major, 0], &long, text.as_bytes()].concat();
         assert_eq!(Header::from_bytes(&new(2)).unwrap().shape(), [3]);
-        refuses(&new(3), 12 + 52, "found `L`");
+        refuses(&new(3), 12 + 52, "found `3L`");
     }
 
     #[test]

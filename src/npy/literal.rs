@@ -7,6 +7,7 @@ mod string;
 use std::fmt::Display;
 use std::ops::Range;
 
+use crate::error::shorten;
 use crate::{Error, ErrorKind, Result};
 
 /// Brackets inside brackets: a header needs four, and each is one call on the stack.
@@ -50,6 +51,14 @@ pub(super) struct Dialect {
     pub(super) utf8: bool,
     /// Python 2's `3L` (1.0 and 2.0 only, as NumPy reads it).
     pub(super) long_suffix: bool,
+}
+
+impl Int {
+    /// Behind what it is, for a message; nothing if it was too long to be kept.
+    pub(super) fn shown(self) -> String {
+        let sign = if self.negative { "-" } else { "" };
+        self.magnitude.map(|m| format!(", {sign}{m}")).unwrap_or_default()
+    }
 }
 
 impl Value {
@@ -125,6 +134,33 @@ impl<'a> Reader<'a> {
             Some(b) if b.is_ascii_graphic() => self.error(format!("expected {what}, found `{}`", char::from(b))),
             Some(b) => self.error(format!("expected {what}, found byte 0x{b:02x}")),
         }
+    }
+
+    /// What stands there in the place of a literal, for a message: up to what ends a literal.
+    fn standing_at(&self, begin: usize) -> String {
+        const MOST: usize = 200;
+        let text = &self.text[begin..self.text.len().min(begin + MOST)];
+        let mut open = 0_usize;
+        let ends = |&b: &u8| match b {
+            b'(' | b'[' | b'{' => {
+                open += 1;
+                false
+            }
+            b')' | b']' | b'}' if open > 0 => {
+                open -= 1;
+                false
+            }
+            b')' | b']' | b'}' | b'\n' | b'\0' => true,
+            b',' | b':' => open == 0,
+            _ => false,
+        };
+        let text = &text[..text.iter().position(ends).unwrap_or(text.len())];
+        let text = if self.dialect.utf8 {
+            String::from_utf8_lossy(text).into_owned()
+        } else {
+            text.iter().copied().map(char::from).collect()
+        };
+        shorten(text.trim_end())
     }
 
     fn eat(&mut self, byte: u8) -> bool {
@@ -240,7 +276,8 @@ impl<'a> Reader<'a> {
         }
         match self.peek() {
             Some(b'.' | b'_' | b'a'..=b'z' | b'A'..=b'Z') => {
-                Err(self.expected("a whole number in plain decimal digits"))
+                let found = self.standing_at(begin);
+                Err(self.error(format!("expected a whole number in plain decimal digits, found `{found}`")))
             }
             _ => Ok(Int { negative: minus && magnitude != Some(0), magnitude }),
         }
@@ -261,7 +298,8 @@ impl<'a> Reader<'a> {
             b"r" | b"R" if quoted => Ok(Value::Str(self.string(true)?)),
             _ => {
                 self.pos = begin;
-                Err(self.error("expected a Python literal: a string, a number, a bracket, True, False or None"))
+                let (what, found) = ("a string, a number, a bracket, True, False or None", self.standing_at(begin));
+                Err(self.error(format!("expected a Python literal ({what}), found `{found}`")))
             }
         }
     }

@@ -4,6 +4,7 @@ use super::dtype::{Dtype, Field, Kind};
 use super::element::NpyElement;
 use super::header::Header;
 use super::repr::tuple;
+use crate::error::shorten;
 use crate::{Error, ErrorKind, Result};
 
 impl Header {
@@ -25,6 +26,9 @@ impl Header {
             }
             return Ok(outer);
         }
+        if self.dtype.itemsize() == 0 {
+            return Err(self.mismatch::<A>(&wanted, "; elements of no bytes cannot be mapped"));
+        }
         let advice = match (first_difference(&wanted, &self.dtype), self.dtype.rust_type()) {
             (Some(difference), _) => format!(": {difference}"),
             (None, Some(rust)) if self.dtype != wanted => format!("; use {rust}"),
@@ -34,14 +38,14 @@ impl Header {
     }
 
     fn mismatch<A>(&self, wanted: &Dtype, more: &str) -> Error {
-        let (found, rust) = (&self.dtype, std::any::type_name::<A>());
+        let (found, wanted_brief, rust) = (self.dtype.brief("`"), wanted.brief("`"), std::any::type_name::<A>());
         let of_shape = match wanted.shape() {
             [] => String::new(),
             _ => format!(" of shape {}", tuple(&self.shape)),
         };
         Error::new(
             ErrorKind::DtypeMismatch,
-            format!("file holds `{found}`{of_shape}, but `{rust}` is `{wanted}`{more}"),
+            format!("file holds {found}{of_shape}, but `{rust}` is {wanted_brief}{more}"),
         )
     }
 }
@@ -58,7 +62,8 @@ fn first_difference(wanted: &Dtype, found: &Dtype) -> Option<String> {
             (None, None) if wanted.base_itemsize == found.base_itemsize => return None,
             (None, None) => (format!("{} bytes", wanted.base_itemsize), format!("{} bytes", found.base_itemsize)),
             (ours, theirs) => {
-                let show = |field: Option<&Field>| field.map_or("no more fields".into(), |f| format!("{f:?}"));
+                let describe = |f: &Field| format!("`{}` {} at byte {}", shorten(&f.name), f.dtype.brief(""), f.offset);
+                let show = |field: Option<&Field>| field.map_or("no more fields".into(), describe);
                 (show(ours), show(theirs))
             }
         };

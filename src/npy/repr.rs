@@ -15,6 +15,19 @@ impl fmt::Display for Dtype {
 }
 
 impl Dtype {
+    /// The descr between `quote`s, for a message: whole, or where it begins and how much there is of it.
+    pub(super) fn brief(&self, quote: &str) -> String {
+        const MOST: usize = 120;
+        let whole = self.to_string();
+        let Some((cut, _)) = whole.char_indices().nth(MOST) else { return format!("{quote}{whole}{quote}") };
+        let fields = match self.fields.len() {
+            0 => String::new(),
+            1 => "1 field, ".into(),
+            n => format!("{n} fields, "),
+        };
+        format!("{quote}{}…{quote} ({fields}{} characters)", &whole[..cut], whole.chars().count())
+    }
+
     /// The text of one item, without the axes of a sub-array.
     pub(super) fn base_descr(&self, quote: &str) -> String {
         let size = self.base_itemsize;

@@ -22,10 +22,12 @@ impl Header {
         debug_assert!([ARRAY_ALIGN, PAGE_ALIGN].contains(&align));
         if fortran_order && !dtype.shape().is_empty() && dtype.shape().len() + shape.len() > 1 {
             // The axes of an element would be the slowest in the file, and no element in one piece.
-            return Err(unsupported(format!("a .npy file cannot hold elements `{dtype}` in Fortran order")));
+            return Err(unsupported(format!("a .npy file cannot hold elements {} in Fortran order", dtype.brief("`"))));
         }
         if dtype.itemsize() > MAX_ITEMSIZE {
-            return Err(unsupported(format!("NumPy has no elements of more than {MAX_ITEMSIZE} bytes, as `{dtype}`")));
+            let (size, brief) = (dtype.itemsize(), dtype.brief("`"));
+            let message = format!("NumPy has no elements of more than {MAX_ITEMSIZE} bytes, and {brief} has {size}");
+            return Err(unsupported(message));
         }
         let shape = [shape, dtype.shape()].concat();
         if shape.len() > MAX_DIMS {

@@ -13,7 +13,7 @@ use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Backing, Draft, Lock, Target};
 use crate::layout::{Layout, Order, Placement, axes, check_offset};
-use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, PREAMBLE_LEN, Preamble};
+use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, Preamble};
 
 /// Most headers are no longer, so that one read is enough.
 const COMMON_HEADER_LEN: usize = 128;
@@ -309,7 +309,10 @@ fn settled(first: Result<Vec<u8>>, mut again: impl FnMut() -> Result<Vec<u8>>) -
         }
         return next;
     }
-    Err(Error::new(ErrorKind::InvalidHeader, "the header changes whenever it is read"))
+    Err(Error::new(
+        ErrorKind::InvalidHeader,
+        format!("the header was another each of the {MOST_READS} times it was read"),
+    ))
 }
 
 /// As many bytes as the preamble says, if the file has them.
@@ -317,7 +320,7 @@ fn header_bytes(backing: &Backing, offset: u64, cap: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; COMMON_HEADER_LEN];
     let got = backing.read_at(&mut bytes, offset)?;
     bytes.truncate(got);
-    let preamble = Preamble::parse(&bytes[..got.min(PREAMBLE_LEN)], cap)?;
+    let preamble = Preamble::parse(&bytes, cap)?;
     // What a header claims of itself is made room for only where the file is as long.
     let rest = usize::try_from(backing.len().saturating_sub(offset)).unwrap_or(usize::MAX);
     let end = preamble.text().end.min(rest.max(got));
