@@ -273,6 +273,9 @@ impl Backing {
     /// Truncates the file to `len` bytes if it has at most `most`. Otherwise somebody else has added to it, or truncated it
     /// further: then nothing is done, and the answer is `false`.
     pub(crate) fn truncate(&mut self, len: u64, most: u64) -> Result<bool> {
+        if self.refresh_len()? == len {
+            return Ok(true);
+        }
         let done = truncate(&self.file, len, len..=most).map_err(|e| Error::io("cannot truncate the file", e))?;
         if done {
             self.reserved = 0;

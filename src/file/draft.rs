@@ -77,7 +77,9 @@ impl Draft {
     /// # Errors
     /// `Unsupported` where that folder cannot hold one.
     pub(crate) fn scratch(len: u64) -> Result<Self> {
-        let folder = std::env::temp_dir();
+        // Named by nothing, it is as if it were not named.
+        let folder = Some(std::env::temp_dir()).filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| PathBuf::from("/tmp"));
         let unnamed = Self::unnamed(&folder, PRIVATE).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
         unnamed.and_then(|draft| draft.extended(len, true)).map_err(|e| e.with_path(&folder))
     }
