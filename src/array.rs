@@ -14,6 +14,7 @@
 
 mod guarded;
 mod pages;
+#[deny(unsafe_code)]
 mod traits;
 
 use std::fmt;
