@@ -479,7 +479,12 @@ fn a_forked_child_takes_neither_lock_nor_mark_nor_space_from_its_parent() {
         // SAFETY: the child only drops or closes the array, and ends; other threads' locks are not asked for.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let done = if closes { a.close().is_ok() } else { drop(a) == () };
+            let done = if closes {
+                a.close().is_ok()
+            } else {
+                drop(a);
+                true
+            };
             // SAFETY: nothing of the parent's is to run here.
             unsafe { libc::_exit(if done { 0 } else { 1 }) };
         }

@@ -23,9 +23,19 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// - [`ErrorKind::Fault`](crate::ErrorKind::Fault): the file is as long as it was, but some of it could not be had.
     /// - [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned): an earlier call failed, and `f` was not called.
     ///
-    /// With the first two, `f` ran to its end, on zeros in the place of some or all of the array, and its result is
-    /// gone. From then on the array is poisoned: `flush` and later guarded calls say so, and what any view of it shows
-    /// is unspecified. (It remains safe to look at.) Open the file anew.
+    /// With the first two, `f` ran to its end, and its result is gone. From then on the array is poisoned: `flush` and later
+    /// guarded calls say so. Open the file anew.
+    ///
+    /// # What the array shows afterwards
+    /// - After `Truncated`, zeros in all of it, or in what was cut off: the promise that its bytes stay was broken.
+    /// - After `Fault`, what it showed before. Only a page that could not be had is now memory of this process, which
+    ///   reaches no file: with the bytes that could still be read (a page that could be read but not stored to), or
+    ///   zeros.
+    ///
+    /// So it remains safe to look at, and what was seen does not change, in [`scratch`](MmapArrayBase::scratch) and
+    /// [`staged`](crate::Staged) arrays too. There is one exception, which nobody can mend: a page that was seen, that the
+    /// system has dropped from memory since, and that the disk can no longer read, is zeros when it is looked at again.
+    /// (Without a guarded call that ends the process.)
     ///
     /// # What it does not see
     /// A file that is cut and has grown again before `f` ends, if nothing was read in between; a hole punched in the
