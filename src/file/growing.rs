@@ -5,6 +5,7 @@
 //! file. It is an attribute, so that no byte of the file says more than NumPy would have written.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::time::SystemTime;
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -31,15 +32,29 @@ impl Mark {
     }
 }
 
+/// What tells a file from all others that there are or were, and from its copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    inode: u64,
+    /// In nanoseconds, where the file system says it.
+    created: u128,
+}
+
+impl Identity {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let created = metadata.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(Self { inode: inode(&metadata), created: created.map_or(0, |since| since.as_nanos()) })
+    }
+}
+
 /// Of one file with one header. (No other file, and not this one with another header, has the same by accident.)
-fn fingerprint(file: &Metadata, header: &[u8]) -> u64 {
-    let created = file.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-    let created = created.map_or(0, |since| since.as_nanos()).to_le_bytes();
-    let parts = [&inode(file).to_le_bytes()[..], &created, header];
+fn fingerprint(file: Identity, header: &[u8]) -> u64 {
+    let parts = [&file.inode.to_le_bytes()[..], &file.created.to_le_bytes(), header];
     // The 64 bits of FNV-1a (Fowler, Noll, Vo): short, and the same in every version of every program.
     parts
-        .concat()
-        .iter()
+        .into_iter()
+        .flatten()
         .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
@@ -54,9 +69,8 @@ fn inode(_: &Metadata) -> u64 {
 }
 
 /// Where there are no attributes, nothing will be told apart.
-pub(super) fn mark(file: &File, header: &[u8], reach: u64) {
-    let Ok(metadata) = file.metadata() else { return };
-    let text = Mark { reach, from: fingerprint(&metadata, header) }.to_text();
+pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
+    let text = Mark { reach, from: fingerprint(identity, header) }.to_text();
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     let _ = rustix::fs::fsetxattr(file, NAME, text.as_bytes(), rustix::fs::XattrFlags::empty());
     let _ = text;
@@ -71,7 +85,7 @@ pub(super) fn unmark(file: &File) {
 /// How far a growth was to reach that started from this very file with this header.
 pub(super) fn reach(file: &File, header: &[u8]) -> Option<u64> {
     let mark = read(file)?;
-    (mark.from == fingerprint(&file.metadata().ok()?, header)).then_some(mark.reach)
+    (mark.from == fingerprint(Identity::of(file).ok()?, header)).then_some(mark.reach)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -119,11 +133,11 @@ mod tests {
         let path = |name| folder.path().join(name);
         std::fs::write(path("a"), b"x").unwrap();
         std::fs::write(path("b"), b"x").unwrap();
-        let [a, b] = ["a", "b"].map(|name| std::fs::File::open(path(name)).unwrap().metadata().unwrap());
-        assert_eq!(fingerprint(&a, b"header"), fingerprint(&a, b"header"));
-        assert_ne!(fingerprint(&a, b"header"), fingerprint(&a, b"Header"));
+        let [a, b] = ["a", "b"].map(|name| Identity::of(&File::open(path(name)).unwrap()).unwrap());
+        assert_eq!(fingerprint(a, b"header"), fingerprint(a, b"header"));
+        assert_ne!(fingerprint(a, b"header"), fingerprint(a, b"Header"));
         #[cfg(unix)]
-        assert_ne!(fingerprint(&a, b"header"), fingerprint(&b, b"header"));
+        assert_ne!(fingerprint(a, b"header"), fingerprint(b, b"header"));
         let _ = b;
     }
 }

@@ -113,13 +113,15 @@ pub(super) struct Held {
     locked: bool,
     /// Whether this value marked the file.
     marked: bool,
+    /// Known from the first mark on.
+    identity: Option<growing::Identity>,
     process: u32,
 }
 
 impl Held {
     /// `locked`: the lock is this file's own, not that of a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
-        Self { file, locked, marked: false, process: std::process::id() }
+        Self { file, locked, marked: false, identity: None, process: std::process::id() }
     }
 
     /// Whether this process opened it, and was not forked from one that did.
@@ -129,8 +131,12 @@ impl Held {
 
     /// See [`growing`].
     pub(super) fn mark_growth(&mut self, header: &[u8], reach: u64) {
-        growing::mark(&self.file, header, reach);
-        self.marked = true;
+        // Where it cannot be known, nothing will be told apart.
+        self.identity = self.identity.or_else(|| growing::Identity::of(&self.file).ok());
+        if let Some(identity) = self.identity {
+            growing::mark(&self.file, identity, header, reach);
+            self.marked = true;
+        }
     }
 
     pub(super) fn unmark_growth(&mut self) {
