@@ -145,6 +145,7 @@ impl Backing {
     }
 
     /// Whether others can open the file.
+    #[cfg(unix)]
     pub(crate) fn is_reachable(&self) -> bool {
         !self.nameless
     }

@@ -73,7 +73,7 @@ pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
     let text = Mark { reach, from: fingerprint(identity, header) }.to_text();
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     let _ = rustix::fs::fsetxattr(file, NAME, text.as_bytes(), rustix::fs::XattrFlags::empty());
-    let _ = text;
+    let _ = (file, text);
 }
 
 pub(super) fn unmark(file: &File) {
@@ -97,7 +97,7 @@ fn read(file: &File) -> Option<Mark> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn read(_: &File) -> Option<Mark> {
-    None
+    Mark::parse("")
 }
 
 #[cfg(test)]
