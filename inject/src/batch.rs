@@ -1,0 +1,136 @@
+//! One scenario in one place of one world, with every fault that can happen there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::faults::{self, World, errno_name};
+use crate::library::{Fault, Library};
+use crate::numpy::Samples;
+use crate::photo::Holdings;
+use crate::scenarios::Scenario;
+use crate::scene::Scene;
+
+/// A case that takes longer hangs: no fault makes anything wait.
+const MOST_SECONDS: u32 = 60;
+
+/// What a batch is run with.
+pub struct Setting<'a> {
+    pub library: Library,
+    pub world: &'static World,
+    /// Where the scenario's folder is made.
+    pub place: &'a Path,
+    pub samples: &'a Samples,
+    /// Where the name of the case that is running is kept, in case that it ends the process.
+    pub running: &'a Path,
+}
+
+#[derive(Default)]
+pub struct Outcome {
+    pub passed: usize,
+    /// Name of the case, and what is complained of.
+    pub failed: Vec<(String, Vec<String>)>,
+}
+
+/// What came of one case.
+struct Seen {
+    complaints: Vec<String>,
+    /// The operation answered with an error.
+    refused: bool,
+}
+
+impl Setting<'_> {
+    /// All cases from the `first` on.
+    pub fn run(&self, scenario: &Scenario, first: usize) -> Outcome {
+        let mut outcome = Outcome::default();
+        // So that what the program itself does the first time is not taken for the scenario's.
+        let may_be_refused = self.world.stops(&scenario.name);
+        self.case(scenario, None, may_be_refused);
+        let plain = self.case(scenario, None, may_be_refused);
+        let lacks = |(call, _): &(&str, i32)| self.library.seen(self.library.call(call)) > 0;
+        if !self.world.denied.is_empty() && !self.world.denied.iter().any(lacks) {
+            // It asks for nothing that this world has not: all was seen in the whole one.
+            return outcome;
+        }
+        let faults = faults::all(self.library, self.world);
+        // What this world refuses anyway is told once.
+        let may_be_refused = may_be_refused || plain.refused;
+        if first == 0 {
+            self.note(&mut outcome, "-".into(), plain);
+        }
+        for (n, &fault) in faults.iter().enumerate().skip(first.saturating_sub(1)) {
+            fs::write(self.running, format!("{} {}", n + 1, self.name(fault))).expect("the driver's own file");
+            // SAFETY: it only sets a clock, which ends the process.
+            unsafe { libc::alarm(MOST_SECONDS) };
+            let seen = self.case(scenario, Some(fault), may_be_refused);
+            self.note(&mut outcome, self.name(fault), seen);
+        }
+        outcome
+    }
+
+    /// Only the case of this name.
+    pub fn run_one(&self, scenario: &Scenario, name: &str) -> Outcome {
+        let mut outcome = Outcome::default();
+        let may_be_refused = self.world.stops(&scenario.name);
+        self.case(scenario, None, may_be_refused);
+        let plain = self.case(scenario, None, may_be_refused);
+        let fault = faults::all(self.library, self.world).into_iter().find(|&fault| self.name(fault) == name);
+        let may_be_refused = may_be_refused || plain.refused;
+        let seen = fault.map_or(plain, |fault| self.case(scenario, Some(fault), may_be_refused));
+        self.note(&mut outcome, name.into(), seen);
+        outcome
+    }
+
+    fn note(&self, outcome: &mut Outcome, name: String, seen: Seen) {
+        if seen.complaints.is_empty() {
+            outcome.passed += 1;
+        } else {
+            outcome.failed.push((name, seen.complaints));
+        }
+    }
+
+    fn case(&self, scenario: &Scenario, fault: Option<Fault>, may_be_refused: bool) -> Seen {
+        let folder = self.place.join("case");
+        fs::create_dir(&folder).expect("the place is the driver's own");
+        let before = Holdings::now(&folder);
+        let mut scene = Scene::new(self.library, self.world, folder.clone(), fault, self.samples);
+        scene.may_be_refused = may_be_refused;
+        (scenario.run)(&mut scene);
+        scene.look();
+        let after = Holdings::now(&folder);
+        if after != before {
+            scene.complain(format!("still held: {after:?}, before {before:?}"));
+        }
+        fs::remove_dir_all(&folder).expect("the place is the driver's own");
+        Seen { complaints: scene.complaints, refused: scene.refused }
+    }
+
+    fn name(&self, fault: Fault) -> String {
+        format!("{} {} {} {}", self.library.name(fault.call), fault.nth, errno_name(fault.errno), fault.kind.name())
+    }
+}
+
+/// A place to work in, which goes with the value.
+pub struct Places {
+    folders: Vec<(&'static str, tempfile::TempDir)>,
+}
+
+impl Places {
+    /// In the working directory, which is on a disk mostly, and in memory.
+    pub fn new() -> Self {
+        let at = |path: &str| tempfile::Builder::new().prefix("inject-").tempdir_in(path).expect("a folder of its own");
+        let here = std::env::current_dir().expect("there is one");
+        let mut folders = vec![("disk", at(here.to_str().expect("the path is a text")))];
+        if Path::new(MEMORY).is_dir() {
+            folders.push(("memory", at(MEMORY)));
+        }
+        Self { folders }
+    }
+
+    pub fn get(&self, name: &str) -> Option<PathBuf> {
+        self.folders.iter().find(|(n, _)| *n == name).map(|(_, folder)| folder.path().to_path_buf())
+    }
+}
+
+const MEMORY: &str = "/dev/shm";
+
+pub const PLACES: [&str; 2] = ["disk", "memory"];

@@ -1,0 +1,27 @@
+//! The files that scenarios end with, each contents once, for NumPy to read.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+pub struct Samples {
+    folder: PathBuf,
+}
+
+impl Samples {
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Keeps a `.npy` file and, beside it, what it has to hold: the lengths of the axes, and the sum.
+    pub fn keep(&self, bytes: &[u8], shape: &[usize], sum: f64) {
+        let expected = format!("{sum} {}\n", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" "));
+        let mut hasher = DefaultHasher::new();
+        (bytes, &expected).hash(&mut hasher);
+        let path = self.folder.join(format!("{:016x}.npy", hasher.finish()));
+        if !path.exists() {
+            fs::write(path.with_extension("txt"), expected).expect("the folder for samples");
+            fs::write(path, bytes).expect("the folder for samples");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What rows are added, cut and stored by, and what the array has to hold after each step.
+
+use ndarray::Ix2;
+use ndarray_mmap::{Admits, MmapArrayBase, Result, Stored};
+
+use crate::table::{Format, ROW, numbers};
+
+/// Rows that a step adds begin with this number, so that they cannot be taken for those that were there.
+const ADDED: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    Append(usize),
+    Resize(usize),
+    /// From a row on, so many rows.
+    Write(usize, usize),
+}
+
+impl Step {
+    pub fn take<M: Stored + Admits<f64>>(self, format: Format, a: &mut MmapArrayBase<f64, Ix2, M>) -> Result<()> {
+        match self {
+            Self::Append(rows) => a.append(&format.array(&numbers(ADDED..ADDED + rows))),
+            Self::Resize(rows) => a.resize(rows),
+            Self::Write(start, rows) => a.write_rows(start, &format.array(&numbers(ADDED..ADDED + rows))),
+        }
+    }
+
+    /// What the array then holds.
+    pub fn model(self, before: &[f64]) -> Vec<f64> {
+        let mut after = before.to_vec();
+        match self {
+            Self::Append(rows) => after.extend(numbers(ADDED..ADDED + rows)),
+            Self::Resize(rows) => after.resize(rows * ROW, 0.0),
+            Self::Write(start, rows) => {
+                after[start * ROW..(start + rows) * ROW].copy_from_slice(&numbers(ADDED..ADDED + rows));
+            }
+        }
+        after
+    }
+}
