@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ enum kind {
     HALF,  /* It does half of its work: a write says so, and the next one fails; an allocation returns the error. */
     SHORT, /* It does half of its work and says so, as it may at any time. */
     FROM,  /* It and all later ones of its name are not made, and return the error. */
+    KILL,  /* It is not made, for the process is killed. */
 };
 
 static atomic_int armed, hit, seen[CALL_COUNT];
@@ -84,6 +86,7 @@ static enum verdict ask(enum call call) {
     errno = error;
     if (again) return REFUSE;
     switch (kind) {
+    case KILL: raise(SIGKILL); return REFUSE;
     case AFTER: return UNDONE;
     case HALF: return HALVE;
     case SHORT: return CURTAIL;

@@ -1,5 +1,6 @@
 //! One scenario in one place of one world, with every fault that can happen there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub passed: usize,
     /// Name of the case, and what is complained of.
     pub failed: Vec<(String, Vec<String>)>,
+    /// Names of the calls that it makes when nothing fails.
+    pub seen: BTreeSet<String>,
 }
 
 /// What came of one case.
@@ -51,6 +54,7 @@ impl Setting<'_> {
             // It asks for nothing that this world has not: all was seen in the whole one.
             return outcome;
         }
+        outcome.seen = faults::seen(self.library).map(String::from).collect();
         let faults = faults::all(self.library, self.world);
         // What this world refuses anyway is told once.
         let may_be_refused = may_be_refused || plain.refused;

@@ -1,7 +1,7 @@
 //! Shares the batches out to processes, one for each batch: so a case that ends its process is a failure, and the rest
 //! goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -11,13 +11,17 @@ use std::thread;
 
 use crate::Arguments;
 use crate::batch::{Outcome, PLACES, Places, Setting};
-use crate::faults::{WORLDS, World};
+use crate::faults::{self, WORLDS, World};
 use crate::library::Library;
 use crate::numpy::Samples;
 use crate::scenarios::{self, Scenario};
 
 /// Where a batch tells its driver which case is running.
 const RUNNING: &str = "INJECT_RUNNING";
+
+/// Lines of a batch that are no failures.
+const SEEN: &str = "seen";
+const PASSED: &str = "passed";
 
 /// `SCENARIO PLACE WORLD`, of each.
 pub fn batches(arguments: &Arguments) -> Vec<String> {
@@ -49,9 +53,11 @@ pub fn run_all(arguments: &Arguments) -> ExitCode {
     let outcomes = outcomes.into_inner().expect("no panic");
     let (mut passed, mut failed) = (0, 0);
     let mut of_scenario = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for (batch, outcome) in &outcomes {
         let sums: &mut (usize, usize) = of_scenario.entry(batch.split(' ').next()).or_default();
         (sums.0, sums.1) = (sums.0 + outcome.passed, sums.1 + outcome.failed.len());
+        seen.extend(outcome.seen.iter().cloned());
         (passed, failed) = (passed + outcome.passed, failed + outcome.failed.len());
         for (case, complaints) in &outcome.failed {
             println!("FAILED: '{batch} {case}': {}", complaints.join("; "));
@@ -59,6 +65,11 @@ pub fn run_all(arguments: &Arguments) -> ExitCode {
     }
     for (scenario, (passed, failed)) in of_scenario {
         println!("{}: {passed} passed, {failed} failed", scenario.unwrap_or_default());
+    }
+    let never_seen = if arguments.only.is_none() { faults::never_seen(&seen) } else { Vec::new() };
+    if !never_seen.is_empty() {
+        println!("FAILED: never made, or not by way of libc (built without `--cfg rustix_use_libc`?): {never_seen:?}");
+        failed += 1;
     }
     println!("inject: {passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -79,7 +90,8 @@ fn in_processes(batch: &str, arguments: &Arguments) -> Outcome {
         let said = String::from_utf8_lossy(&answer.stdout);
         for line in said.lines() {
             match line.split_once('\t') {
-                Some(("passed", count)) => outcome.passed += count.parse::<usize>().unwrap_or_default(),
+                Some((SEEN, names)) => outcome.seen.extend(names.split(' ').map(String::from)),
+                Some((PASSED, count)) => outcome.passed += count.parse::<usize>().unwrap_or_default(),
                 Some((case, complaints)) => outcome.failed.push((case.into(), vec![complaints.into()])),
                 None => {}
             }
@@ -109,7 +121,8 @@ pub fn run_batch(library: Library, batch: &str, arguments: &Arguments) -> ExitCo
     for (case, complaints) in &outcome.failed {
         println!("{case}\t{}", complaints.join("; ").replace(['\n', '\t'], " "));
     }
-    println!("passed\t{}", outcome.passed);
+    println!("{SEEN}\t{}", outcome.seen.into_iter().collect::<Vec<_>>().join(" "));
+    println!("{PASSED}\t{}", outcome.passed);
     ExitCode::SUCCESS
 }
 

@@ -1,5 +1,7 @@
 //! Which faults each call is tried with, and what must become of some of them whatever the operation is.
 
+use std::collections::BTreeSet;
+
 use crate::library::{Fault, Kind, Library};
 use Kind::{After, Fail, From, Half, Short};
 use libc::*;
@@ -69,13 +71,13 @@ const TABLE: &[Row] = &[
 pub struct World {
     pub name: &'static str,
     pub denied: &'static [(&'static str, i32)],
-    /// Scenarios that cannot do without; all others can. Parts of their names.
+    /// Scenarios that cannot do without; all others can. How their names begin, or end.
     stops: &'static [&'static str],
 }
 
 impl World {
     pub fn stops(&self, scenario: &str) -> bool {
-        self.stops.iter().any(|part| scenario.contains(part))
+        self.stops.iter().any(|part| scenario.starts_with(part) || scenario.ends_with(part))
     }
 }
 
@@ -94,8 +96,18 @@ pub const WORLDS: &[World] = &[
     // Advice for a part of a mapping makes it several to the system, which it does not remap as one.
     World { name: "no-mremap", denied: &[("mremap", EFAULT)], stops: &[] },
     // Files that nobody can cut any more: whatever a growth did stays.
-    World { name: "no-cut", denied: &[("mremap", EFAULT), ("cut", EIO)], stops: &["resize", "close", "publish_grown"] },
+    World {
+        name: "no-cut",
+        denied: &[("mremap", EFAULT), ("cut", EIO)],
+        stops: &["resize", "close", "publish_grown", "append_after_kill"],
+    },
     World { name: "no-folder-sync", denied: &[("fsync_folder", EINVAL)], stops: &[] },
+    // A folder that one may write to and not read: a flush opens nothing else.
+    World {
+        name: "no-folder-open",
+        denied: &[("open", EACCES)],
+        stops: &["open", "load", "header", "extend", "create", "over"],
+    },
     World {
         name: "no-advice",
         denied: &[("madvise", EINVAL), ("fadvise", EINVAL), ("mincore", ENOMEM)],
@@ -117,6 +129,20 @@ pub fn all(library: Library, world: &World) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Calls that need not be seen in a run of all: what only others than root ask, and what nothing uses now.
+const RARE: &[&str] = &["access", "fchown", "fdatasync"];
+
+/// Whether all that can fail was seen, or some of it went past libc.
+pub fn never_seen(seen: &BTreeSet<String>) -> Vec<&'static str> {
+    let names = TABLE.iter().map(|(name, _)| *name);
+    names.filter(|name| !seen.contains(*name) && !RARE.contains(name)).collect()
+}
+
+/// Of these calls some were made in the run before.
+pub fn seen(library: Library) -> impl Iterator<Item = &'static str> {
+    library.calls().filter(move |&call| library.seen(call) > 0).map(move |call| library.name(call))
 }
 
 /// What no operation may be hindered by: calls that were interrupted, or did a part of their work.

@@ -24,11 +24,12 @@ pub enum Kind {
     Half,
     Short,
     From,
+    Kill,
 }
 
 impl Kind {
     pub fn name(self) -> &'static str {
-        ["fail", "after", "half", "short", "from"][self as usize]
+        ["fail", "after", "half", "short", "from", "kill"][self as usize]
     }
 }
 
@@ -90,9 +91,10 @@ impl Library {
         unsafe { (self.deny)(call.0, errno) }
     }
 
-    pub fn pretend_syncs(self) {
+    /// Whether what waits for the disk succeeds at once.
+    pub fn pretend_syncs(self, pretend: bool) {
         // SAFETY: it sets a flag.
-        unsafe { (self.pretend_syncs)(1) }
+        unsafe { (self.pretend_syncs)(pretend.into()) }
     }
 
     /// `None` only counts.

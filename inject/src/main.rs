@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     };
     // SAFETY: it sets a number of this process, in which no other thread runs yet.
     unsafe { libc::umask(UMASK) };
-    library.pretend_syncs();
+    library.pretend_syncs(true);
     match (&arguments.batch, &arguments.case) {
         (Some(batch), _) => driver::run_batch(library, batch, &arguments),
         (_, Some(case)) => driver::run_case(library, case, &arguments),

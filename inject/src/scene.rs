@@ -10,7 +10,7 @@ use ndarray::{ArrayView, Dimension};
 use ndarray_mmap::{Error, ErrorKind, Result};
 
 use crate::faults::{World, is_harmless};
-use crate::library::{Fault, Library};
+use crate::library::{Fault, Kind, Library};
 use crate::numpy::Samples;
 use crate::photo::{self, File};
 
@@ -116,6 +116,22 @@ impl<'a> Scene<'a> {
             self.library.deny(self.library.call(call), 0);
         }
         outcome.map_err(|_| self.complain("panicked")).ok()
+    }
+
+    /// Runs an operation in a process that is killed in place of a call.
+    pub fn killed(&mut self, call: &str, nth: i32, operation: impl FnOnce()) {
+        // SAFETY: this process has no other threads, so the child may do what it may.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            self.library.arm(Some(Fault { call: self.library.call(call), nth, errno: 0, kind: Kind::Kill }));
+            operation();
+            // SAFETY: nothing of the driver's runs in the child any more.
+            unsafe { libc::_exit(0) }
+        }
+        let mut status = 0;
+        // SAFETY: it waits for the child, and says in `status` what became of it.
+        let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+        self.claim(waited == child && libc::WIFSIGNALED(status), "the scenario expects to be killed, and is not");
     }
 
     /// Whether this went wrong.

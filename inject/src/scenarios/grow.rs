@@ -17,6 +17,8 @@ use crate::table::{Format, ROW, numbers};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
     Open,
+    /// A file whose last append was killed when its rows were stored, and the header did not tell of them.
+    OpenKilled,
     OpenSparse,
     Create,
     Scratch,
@@ -35,6 +37,9 @@ enum Then {
 /// More rows than a page has.
 const MANY: usize = 3000;
 
+/// Rows of an append that was killed.
+const LEFT: usize = 5;
+
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     for then in [Then::Close, Then::Again] {
@@ -50,6 +55,10 @@ pub fn all() -> Vec<Scenario> {
             add("resize_down", Door::Open, MANY, &[Resize(3)]);
             if format == Format::NPY_F {
                 continue;
+            }
+            if format.npy {
+                add("append_after_kill", Door::OpenKilled, 3, &[Append(2)]);
+                add("resize_down_after_kill", Door::OpenKilled, 3, &[Resize(2)]);
             }
             add("append_to_nothing", Door::Open, 0, &[Append(2)]);
             add("append_sparse", Door::OpenSparse, 3, &[Append(MANY)]);
@@ -89,18 +98,26 @@ impl Growth {
         let start = numbers(0..self.rows);
         let (format, shape) = (self.format, self.format.shape(self.rows));
         match self.door {
-            Door::Open | Door::OpenSparse => {
+            Door::Open | Door::OpenSparse | Door::OpenKilled => {
                 let path = s.put("a", &format.bytes(&start));
-                let options = MmapArrayMut::<f64>::options().preallocate(self.door == Door::Open);
-                // SAFETY: nobody else knows the file.
-                let a = unsafe {
-                    if format.npy {
-                        options.open_npy(&path).and_then(MmapArrayBase::into_dimensionality::<Ix2>)
-                    } else {
-                        options.shape(shape).open(&path)
+                let open = || {
+                    let options = MmapArrayMut::<f64>::options().preallocate(self.door != Door::OpenSparse);
+                    // SAFETY: nobody else knows the file.
+                    unsafe {
+                        if format.npy {
+                            options.open_npy(&path).and_then(MmapArrayBase::into_dimensionality::<Ix2>)
+                        } else {
+                            options.shape(shape).open(&path)
+                        }
                     }
+                    .expect("opens")
                 };
-                self.grow(s, a.expect("opens"), Some(path));
+                if self.door == Door::OpenKilled {
+                    // The first write is the rows, the second the header.
+                    s.killed("pwrite", 2, || drop(Append(LEFT).take(format, &mut open())));
+                    s.watch(&path);
+                }
+                self.grow(s, open(), Some(path));
             }
             Door::Create => {
                 let path = s.absent("a");
@@ -156,7 +173,11 @@ impl Growth {
             path.iter().for_each(|path| s.ends(path, End::Whatever));
             return;
         };
-        if s.judge(outcome, &[ErrorKind::Io]).is_some() {
+        // Whether what lies behind the array was left by a kill, cannot be known without the mark.
+        let unknown = self.door == Door::OpenKilled && (s.met(&["fgetxattr"]) || s.lacks("fgetxattr"));
+        let kinds: &[ErrorKind] = if unknown { &[ErrorKind::Io, ErrorKind::InvalidInput] } else { &[ErrorKind::Io] };
+        s.may_be_refused |= unknown;
+        if s.judge(outcome, kinds).is_some() {
             s.same("after success", a.view(), &models[done]);
             return self.finish(s, a, path, &models[done]);
         }
@@ -180,7 +201,7 @@ impl Growth {
             let bytes = fs::read(path).unwrap_or_default();
             let expected = self.format.bytes(old);
             s.claim(
-                bytes == expected,
+                bytes == expected || bytes == self.left_by_kill(old),
                 &format!("after an error: {} bytes in the file for {}", bytes.len(), expected.len()),
             );
         }
@@ -199,6 +220,15 @@ impl Growth {
         }
     }
 
+    /// The file as the killed append had left it, of which the header tells nothing.
+    fn left_by_kill(&self, numbers: &[f64]) -> Vec<u8> {
+        let mut bytes = self.format.bytes(numbers);
+        if self.door == Door::OpenKilled {
+            bytes.extend(Append(LEFT).model(&[]).iter().flat_map(|x| x.to_le_bytes()));
+        }
+        bytes
+    }
+
     /// The array knows what it holds, and so the file does.
     fn finish<M: Stored>(
         &self,
@@ -213,7 +243,13 @@ impl Growth {
             s.complain(format!("close: {e}"));
         }
         let Some(path) = path else { return };
-        s.claim(!is_marked(&path), "the mark is left");
+        if self.door == Door::OpenKilled && fs::read(&path).is_ok_and(|bytes| bytes == self.left_by_kill(numbers)) {
+            s.claim(is_marked(&path), "rows of a killed append are left, and the mark is gone");
+            s.ends(&path, End::Whatever);
+            return self.reads_as(s, &path, &[numbers]);
+        }
+        // Of a killed append it may stay where its rows could not be seen to be gone: it says how far they went.
+        s.claim(!is_marked(&path) || self.door == Door::OpenKilled && s.refused, "the mark is left");
         // Dropped, it keeps what was set aside for rows to come.
         s.ends(
             &path,

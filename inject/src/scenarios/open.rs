@@ -30,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
             });
         }));
     }
+    all.push(Scenario::new("load_large", loads_large));
     all.push(Scenario::new("load_c_npy", |s| reads(s, Format::NPY, |path| MmapArrayCow::<f64, Ix2>::load_npy(path))));
     all.push(Scenario::new("header_read", |s| {
         let path = s.put("a", &Format::NPY.bytes(&numbers(0..ROWS)));
@@ -97,6 +98,17 @@ fn reads<M>(s: &mut Scene<'_>, format: Format, door: impl FnOnce(&Path) -> Resul
     if let Some(a) = opened {
         s.same("opened", a.view(), &numbers);
         s.claim(a.close().is_ok(), "close");
+    }
+}
+
+/// More than is read in one go, and than memory is taken from the heap for.
+fn loads_large(s: &mut Scene<'_>) {
+    let numbers = numbers(0..40 * ROWS);
+    let path = s.put("a", &Format::NPY.bytes(&numbers));
+    let Some(outcome) = s.armed(|| MmapArray::<f64, Ix2>::load_npy(&path)) else { return };
+    let kinds = lock_kinds(s);
+    if let Some(a) = s.judge(outcome, kinds) {
+        s.same("loaded", a.view(), &numbers);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 
-use ndarray::{Array2, Axis, Ix1, Ix2};
+use ndarray::{Array2, Axis, Ix1, Ix2, ShapeBuilder};
 use ndarray_mmap::{Advice, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Result};
 
 use super::Scenario;
@@ -27,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
     }
     all.push(Scenario::new("blocks_sum_ahead", sums_ahead));
     all.push(Scenario::new("assign_tiled", assigns));
+    all.push(Scenario::new("assign_tiled_through_file", assigns_through_file));
     all.push(Scenario::new("gather", |s| gathers(s, false)));
     all.push(Scenario::new("gather_absent", |s| gathers(s, true)));
     all.push(Scenario::new("advise", |s| asks(s, |a| a.advise(Advice::WillNeed))));
@@ -151,13 +152,32 @@ fn assigns(s: &mut Scene<'_>) {
     }
 }
 
+/// To pages that are not in memory: a file that was never written to.
+fn assigns_through_file(s: &mut Scene<'_>) {
+    /// Enough for the way through the file to be worth it.
+    const SIDE: usize = 400;
+    let path = s.absent("a");
+    // SAFETY: nobody else knows the file.
+    let mut a = unsafe { MmapArrayMut::<f64>::create_npy(&path, (SIDE, SIDE)) }.expect("creates");
+    s.watch(&path);
+    let from = Array2::from_shape_fn((SIDE, SIDE).f(), |(row, column)| (row * SIDE + column) as f64 + 0.5);
+    let Some(outcome) = s.armed(|| a.assign_tiled(&from)) else { return };
+    let done = s.judge(outcome, &[ErrorKind::Io]).is_some();
+    s.claim(!done || !s.met_badly(WRITES), "the disk failed, and nothing is said of it");
+    let either = a.iter().zip(&from).all(|(now, new)| now == new || !done && *now == 0.0);
+    s.claim(either, "an element is neither as it was nor as it was to be");
+    s.ends(&path, End::Whatever);
+}
+
 fn gathers(s: &mut Scene<'_>, absent: bool) {
     let (a, numbers) = reader(s);
     if absent {
         // Of a file that nobody has mapped, and that is on the disk, the system lets its cache go.
         a.evict().expect("evicts");
         let file = File::open(a.path().expect("it has one")).expect("opens");
+        s.library.pretend_syncs(false);
         file.sync_all().expect("syncs");
+        s.library.pretend_syncs(true);
         // SAFETY: a hint for a descriptor that is open.
         unsafe { libc::posix_fadvise(std::os::fd::AsRawFd::as_raw_fd(&file), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
