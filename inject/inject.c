@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -40,11 +41,20 @@ enum kind {
     KILL,  /* It is not made, for the process is killed. */
 };
 
-static atomic_int armed, hit, seen[CALL_COUNT];
+static atomic_int armed, hit;
+/* How often each was called since it was armed: in memory that a child process shares, so that its parent can look. */
+static atomic_int *seen;
 static int target, nth, error, denied[CALL_COUNT], syncs_pretended;
 static enum kind kind;
 
 const char *inject_name(int call) { return call >= 0 && call < CALL_COUNT ? names[call] : NULL; }
+
+__attribute__((constructor)) static void start(void) {
+    /* Not by `mmap`, which is one of those replaced. */
+    seen = (atomic_int *)syscall(SYS_mmap, NULL, sizeof(atomic_int) * CALL_COUNT, PROT_READ | PROT_WRITE,
+                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (seen == MAP_FAILED) abort();
+}
 
 /* From now on this call fails whenever it is made while armed: a file system that has no such thing. 0 ends that. */
 void inject_deny(int call, int with) { denied[call] = with; }

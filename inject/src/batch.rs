@@ -55,7 +55,7 @@ impl Setting<'_> {
             return outcome;
         }
         outcome.seen = faults::seen(self.library).map(String::from).collect();
-        let faults = faults::all(self.library, self.world);
+        let faults = self.faults(scenario);
         // What this world refuses anyway is told once.
         let may_be_refused = may_be_refused || plain.refused;
         if first == 0 {
@@ -77,11 +77,15 @@ impl Setting<'_> {
         let may_be_refused = self.world.stops(&scenario.name);
         self.case(scenario, None, may_be_refused);
         let plain = self.case(scenario, None, may_be_refused);
-        let fault = faults::all(self.library, self.world).into_iter().find(|&fault| self.name(fault) == name);
+        let fault = self.faults(scenario).into_iter().find(|&fault| self.name(fault) == name);
         let may_be_refused = may_be_refused || plain.refused;
         let seen = fault.map_or(plain, |fault| self.case(scenario, Some(fault), may_be_refused));
         self.note(&mut outcome, name.into(), seen);
         outcome
+    }
+
+    fn faults(&self, scenario: &Scenario) -> Vec<Fault> {
+        if scenario.is_killed { faults::kills(self.library, self.world) } else { faults::all(self.library, self.world) }
     }
 
     fn note(&self, outcome: &mut Outcome, name: String, seen: Seen) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::library::{Fault, Kind, Library};
+use crate::library::{Call, Fault, Kind, Library};
 use Kind::{After, Fail, From, Half, Short};
 use libc::*;
 
@@ -76,6 +76,10 @@ pub struct World {
 }
 
 impl World {
+    fn denies(&self, call: &str) -> bool {
+        self.denied.iter().any(|(denied, _)| *denied == call)
+    }
+
     pub fn stops(&self, scenario: &str) -> bool {
         self.stops.iter().any(|part| scenario.starts_with(part) || scenario.ends_with(part))
     }
@@ -120,7 +124,7 @@ pub fn all(library: Library, world: &World) -> Vec<Fault> {
     let mut faults = Vec::new();
     for &(name, ways) in TABLE {
         let call = library.call(name);
-        let seen = if world.denied.iter().any(|(denied, _)| *denied == name) { 0 } else { library.seen(call) };
+        let seen = if world.denies(name) { 0 } else { library.seen(call) };
         let last = (seen > MOST_OF_ONE_CALL).then_some(seen);
         for nth in (1..=seen.min(MOST_OF_ONE_CALL)).chain(last) {
             for &(kind, errnos) in ways {
@@ -129,6 +133,13 @@ pub fn all(library: Library, world: &World) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// All calls that were seen in a run without any, each with the process killed in its place.
+pub fn kills(library: Library, world: &World) -> Vec<Fault> {
+    let made = |call: &Call| !world.denies(library.name(*call));
+    let all = library.calls().filter(made).flat_map(|call| (1..=library.seen(call)).map(move |nth| (call, nth)));
+    all.map(|(call, nth)| Fault { call, nth, errno: 0, kind: Kind::Kill }).collect()
 }
 
 /// Calls that need not be seen in a run of all: what only others than root ask, and what nothing uses now.

@@ -3,6 +3,7 @@
 mod create;
 mod flush;
 mod grow;
+mod killed;
 mod open;
 mod publish;
 mod steps;
@@ -13,14 +14,23 @@ use crate::scene::Scene;
 pub struct Scenario {
     pub name: String,
     pub run: Box<dyn Fn(&mut Scene<'_>)>,
+    /// Rather than that a call fails, the process is killed in its place.
+    pub is_killed: bool,
 }
 
 impl Scenario {
     fn new(name: impl Into<String>, run: impl Fn(&mut Scene<'_>) + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run) }
+        Self { name: name.into(), run: Box::new(run), is_killed: false }
+    }
+
+    fn killed(name: impl Into<String>, run: impl Fn(&mut Scene<'_>) + 'static) -> Self {
+        Self { is_killed: true, ..Self::new(name, run) }
     }
 }
 
 pub fn all() -> Vec<Scenario> {
-    [open::all(), create::all(), publish::all(), grow::all(), flush::all(), walk::all()].into_iter().flatten().collect()
+    [open::all(), create::all(), publish::all(), grow::all(), flush::all(), walk::all(), killed::all()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

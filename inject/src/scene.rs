@@ -24,6 +24,8 @@ pub struct Scene<'a> {
     /// Whether an error needs no other reason than the world.
     pub may_be_refused: bool,
     pub refused: bool,
+    /// What a kill may leave behind is to be gone again.
+    pub tidy: bool,
     watched: BTreeMap<PathBuf, Watched>,
     samples: &'a Samples,
     pub complaints: Vec<String>,
@@ -63,6 +65,7 @@ impl<'a> Scene<'a> {
             hit: false,
             may_be_refused: false,
             refused: false,
+            tidy: false,
             watched,
             samples,
             complaints,
@@ -106,32 +109,58 @@ impl<'a> Scene<'a> {
 
     /// Runs the operation that is to go wrong. `None` if it panicked.
     pub fn armed<T>(&mut self, operation: impl FnOnce() -> T) -> Option<T> {
-        for &(call, errno) in self.world.denied {
-            self.library.deny(self.library.call(call), errno);
-        }
+        self.deny(true);
         self.library.arm(self.fault);
         let outcome = catch_unwind(AssertUnwindSafe(operation));
         self.hit = self.library.disarm();
-        for &(call, _) in self.world.denied {
-            self.library.deny(self.library.call(call), 0);
-        }
+        self.deny(false);
         outcome.map_err(|_| self.complain("panicked")).ok()
     }
 
-    /// Runs an operation in a process that is killed in place of a call.
+    /// Runs an operation in a process of its own, which is killed in place of the call that is to go wrong. The operation
+    /// itself says from where on that counts.
+    pub fn in_child(&mut self, operation: impl FnOnce(&dyn Fn())) {
+        let fault = self.fault;
+        self.hit = self.fork(|scene| {
+            operation(&|| {
+                scene.deny(true);
+                scene.library.arm(fault);
+            })
+        });
+    }
+
+    /// The same for one call, as what a scenario begins with.
     pub fn killed(&mut self, call: &str, nth: i32, operation: impl FnOnce()) {
+        let fault = Fault { call: self.library.call(call), nth, errno: 0, kind: Kind::Kill };
+        let killed = self.fork(|scene| {
+            scene.library.arm(Some(fault));
+            operation();
+        });
+        self.claim(killed, "the scenario expects to be killed, and is not");
+    }
+
+    /// Whether the child was killed.
+    fn fork(&mut self, operation: impl FnOnce(&Self)) -> bool {
         // SAFETY: this process has no other threads, so the child may do what it may.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            self.library.arm(Some(Fault { call: self.library.call(call), nth, errno: 0, kind: Kind::Kill }));
-            operation();
+            let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
             // SAFETY: nothing of the driver's runs in the child any more.
-            unsafe { libc::_exit(0) }
+            unsafe { libc::_exit(outcome.is_err().into()) }
         }
         let mut status = 0;
         // SAFETY: it waits for the child, and says in `status` what became of it.
         let waited = unsafe { libc::waitpid(child, &mut status, 0) };
-        self.claim(waited == child && libc::WIFSIGNALED(status), "the scenario expects to be killed, and is not");
+        assert_eq!(waited, child, "there is one child");
+        let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+        self.claim(killed || status == 0, "the child panicked, or was ended by another signal");
+        killed
+    }
+
+    fn deny(&self, deny: bool) {
+        for &(call, errno) in self.world.denied {
+            self.library.deny(self.library.call(call), if deny { errno } else { 0 });
+        }
     }
 
     /// Whether this went wrong.
@@ -202,8 +231,10 @@ impl<'a> Scene<'a> {
     /// The last look, when every array is gone.
     pub fn look(&mut self) {
         let litter: Vec<_> = photo::names(&self.folder).into_iter().filter(|p| !self.watched.contains_key(p)).collect();
-        // Who may not remove a name leaves it.
-        if !litter.is_empty() && !self.met(&["unlink"]) {
+        // Who may not remove a name leaves it, or is killed before.
+        let killed = self.hit && self.fault.is_some_and(|fault| fault.kind == Kind::Kill);
+        let excused = self.met(&["unlink"]) || killed && litter.len() == 1 && !self.tidy;
+        if !litter.is_empty() && !excused {
             self.complain(format!("litter: {litter:?}"));
         }
         for (path, Watched { before, end }) in std::mem::take(&mut self.watched) {
