@@ -9,10 +9,7 @@ use crate::library::{Fault, Library};
 use crate::numpy::Samples;
 use crate::photo::Holdings;
 use crate::scenarios::Scenario;
-use crate::scene::Scene;
-
-/// A case that takes longer hangs: no fault makes anything wait.
-const MOST_SECONDS: u32 = 60;
+use crate::scene::{MOST_SECONDS, Scene};
 
 /// What a batch is run with.
 pub struct Setting<'a> {
@@ -63,8 +60,6 @@ impl Setting<'_> {
         }
         for (n, &fault) in faults.iter().enumerate().skip(first.saturating_sub(1)) {
             fs::write(self.running, format!("{} {}", n + 1, self.name(fault))).expect("the driver's own file");
-            // SAFETY: it only sets a clock, which ends the process.
-            unsafe { libc::alarm(MOST_SECONDS) };
             let seen = self.case(scenario, Some(fault), may_be_refused);
             self.note(&mut outcome, self.name(fault), seen);
         }
@@ -97,6 +92,8 @@ impl Setting<'_> {
     }
 
     fn case(&self, scenario: &Scenario, fault: Option<Fault>, may_be_refused: bool) -> Seen {
+        // SAFETY: it only sets a clock, which ends the process.
+        unsafe { libc::alarm(MOST_SECONDS) };
         let folder = self.place.join("case");
         fs::create_dir(&folder).expect("the place is the driver's own");
         let before = Holdings::now(&folder);

@@ -1,12 +1,17 @@
 //! Runs every operation of the crate with every system call it makes failing once: refused, half done, interrupted.
 //!
 //! To be started with the library (`inject.c`) before libc, and built with `--cfg rustix_use_libc`, or its calls go past
-//! libc: `scripts/check inject` does both.
+//! libc: `scripts/check inject` does both. What it built can be started again, in a folder on a disk:
+//!
+//! ```sh
+//! LD_PRELOAD=target/inject/libinject.so target/inject/debug/ndarray-mmap-inject --case 'load_npy disk whole pread 1 EIO fail'
+//! ```
 //!
 //! - without arguments: all of it, on all processors.
 //! - `--list`: the batches, each a scenario, a place and a world.
 //! - `--batch NAME [--skip N]`: one of them; what the driver starts itself for.
 //! - `--case 'SCENARIO PLACE WORLD CALL N ERRNO KIND'`: one case, as failures are named.
+//! - `--only TEXT`: the batches with that in their name.
 //! - `--samples FOLDER`: keeps what `.npy` files there are in the end, for NumPy.
 
 mod batch;

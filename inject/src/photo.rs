@@ -1,5 +1,6 @@
 //! What can be seen from outside: of a file, of a folder, and of this process.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -100,8 +101,20 @@ impl Holdings {
 
 /// Whether the file bears the mark of an array that was growing.
 pub fn is_marked(path: &Path) -> bool {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).expect("paths have no zeros");
-    let name = c"user.ndarray-mmap.growing";
+    let (path, name) = (c_path(path), c"user.ndarray-mmap.growing");
     // SAFETY: both are texts; nothing is written where there is room for nothing.
     unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
+/// Whether a file here can bear one: in memory, since Linux 6.6. Changes the time of its last change.
+pub fn takes_marks(path: &Path) -> bool {
+    let (path, name) = (c_path(path), c"user.ndarray-mmap.probe");
+    // SAFETY: both are texts, and the value is empty.
+    let taken = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), std::ptr::null(), 0, 0) == 0 };
+    // SAFETY: as above.
+    taken && unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) == 0 }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("paths have no zeros")
 }

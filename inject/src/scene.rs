@@ -14,6 +14,9 @@ use crate::library::{Fault, Kind, Library};
 use crate::numpy::Samples;
 use crate::photo::{self, File};
 
+/// A case that takes longer hangs: no fault makes anything wait.
+pub const MOST_SECONDS: u32 = 60;
+
 pub struct Scene<'a> {
     pub library: Library,
     pub world: &'a World,
@@ -144,6 +147,8 @@ impl<'a> Scene<'a> {
         // SAFETY: this process has no other threads, so the child may do what it may.
         let child = unsafe { libc::fork() };
         if child == 0 {
+            // SAFETY: a child has no clock of its parent's. It only sets one, which ends the process.
+            unsafe { libc::alarm(MOST_SECONDS) };
             let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
             // SAFETY: nothing of the driver's runs in the child any more.
             unsafe { libc::_exit(outcome.is_err().into()) }

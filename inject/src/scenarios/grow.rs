@@ -9,7 +9,7 @@ use ndarray_mmap::{Admits, ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, St
 
 use super::Scenario;
 use super::steps::Step::{self, Append, Resize, Write};
-use crate::photo::is_marked;
+use crate::photo::{is_marked, takes_marks};
 use crate::scene::{End, Scene};
 use crate::table::{Format, ROW, numbers};
 
@@ -174,7 +174,8 @@ impl Growth {
             return;
         };
         // Whether what lies behind the array was left by a kill, cannot be known without the mark.
-        let unknown = self.door == Door::OpenKilled && (s.met(&["fgetxattr"]) || s.lacks("fgetxattr"));
+        let markless = |path: &PathBuf| s.met(&["fgetxattr"]) || s.lacks("fgetxattr") || !takes_marks(path);
+        let unknown = self.door == Door::OpenKilled && path.as_ref().is_some_and(markless);
         let kinds: &[ErrorKind] = if unknown { &[ErrorKind::Io, ErrorKind::InvalidInput] } else { &[ErrorKind::Io] };
         s.may_be_refused |= unknown;
         if s.judge(outcome, kinds).is_some() {
