@@ -22,9 +22,10 @@
 /* What is told apart. Two names for one function are two things that a caller does with it. */
 #define CALLS(X)                                                                                                       \
     X(open) X(open_new) X(open_unnamed) X(stat) X(readlink) X(access) X(read) X(pread) X(write) X(pwrite) X(lseek)     \
-    X(lengthen) X(cut) X(fallocate) X(mmap) X(mremap) X(msync) X(madvise) X(mincore) X(flock) X(unlock) X(fsync)             \
+    X(lengthen) X(cut) X(fallocate) X(mmap) X(mremap) X(msync) X(madvise) X(mincore) X(flock) X(unlock) X(fsync)       \
     X(fsync_folder) X(fdatasync) X(syncfs) X(sync_file_range) X(fadvise) X(fsetxattr) X(fgetxattr) X(fremovexattr)     \
-    X(linkat) X(rename) X(renameat2) X(unlink) X(fchmod) X(fchown) X(dup) X(getfl) X(seals) X(pthread_create)
+    X(linkat) X(rename) X(renameat2) X(unlink) X(fchmod) X(fchown) X(dup) X(getfl) X(seals) X(sigaction)               \
+    X(pthread_create)
 
 #define ENUM(name) CALL_##name,
 enum call { CALLS(ENUM) CALL_COUNT };
@@ -338,7 +339,11 @@ static int descriptor(int (*original)(int, int, ...), int fd, int command, void 
 FCNTL(fcntl)
 FCNTL(fcntl64)
 
-/* Threads: this one too returns its error. */
+/* Signals and threads. */
+
+PLAIN(sigaction, sigaction, (int signal, const struct sigaction *new, struct sigaction *old), (signal, new, old))
+
+/* This one too returns its error. */
 
 int pthread_create(pthread_t *to, const pthread_attr_t *how, void *(*start)(void *), void *with) {
     ORIGINAL(pthread_create);

@@ -64,6 +64,7 @@ const TABLE: &[Row] = &[
     ("dup", &[(Fail, &[EMFILE])]),
     ("getfl", &[(Fail, &[EIO])]),
     ("seals", &[(Fail, &[EINVAL])]),
+    ("sigaction", &[(Fail, &[EINVAL])]),
     ("pthread_create", &[(Fail, &[EAGAIN]), (From, &[EAGAIN])]),
 ];
 

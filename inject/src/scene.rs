@@ -173,6 +173,11 @@ impl<'a> Scene<'a> {
         self.hit && self.fault.is_some_and(|fault| calls.contains(&self.library.name(fault.call)))
     }
 
+    /// Whether this is to go wrong.
+    pub fn refuses(&self, call: &str) -> bool {
+        self.fault.is_some_and(|fault| self.library.name(fault.call) == call)
+    }
+
     /// Whether it was more than an interruption.
     pub fn met_badly(&self, calls: &[&str]) -> bool {
         self.met(calls) && self.fault.is_some_and(|fault| !is_harmless(fault))

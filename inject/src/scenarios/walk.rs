@@ -34,6 +34,7 @@ pub fn all() -> Vec<Scenario> {
     all.push(Scenario::new("evict", |s| asks(s, |a| a.evict())));
     all.push(Scenario::new("residency", |s| asks(s, |a| a.residency().map(drop))));
     all.push(Scenario::new("guarded", |s| asks(s, |a| a.guarded(|view| view.sum()).map(drop))));
+    all.push(Scenario::new("guarded_first", guards_first));
     all.push(Scenario::new("guarded_blocks", |s| asks(s, |a| a.guarded(|_| a.blocks().sum()).map(drop))));
     all.push(Scenario::new("evict_copied", evicts_copied));
     all
@@ -194,6 +195,20 @@ fn asks(s: &mut Scene<'_>, ask: impl FnOnce(&MmapArray<f64, Ix2>) -> Result<()>)
     let Some(outcome) = s.armed(|| ask(&a)) else { return };
     s.judge(outcome, &[ErrorKind::Io]);
     s.same("afterwards", a.view(), &numbers);
+}
+
+/// In a process that has no handler yet. What is told there is told by a panic.
+fn guards_first(s: &mut Scene<'_>) {
+    let (a, _) = reader(s);
+    // Before, the handler is installed; afterwards, the length is looked at.
+    let (uninstalled, unknown) = (s.refuses("sigaction"), s.refuses("stat"));
+    s.in_child(|arm| {
+        arm();
+        let outcome = a.guarded(|view| view.len()).map_err(|e| e.kind());
+        let wanted = if uninstalled || unknown { Err(ErrorKind::Io) } else { Ok(ROWS * ROW) };
+        assert_eq!(outcome, wanted);
+        assert!(!uninstalled || a.guarded(|view| view.len()).is_ok(), "once more");
+    });
 }
 
 fn evicts_copied(s: &mut Scene<'_>) {
