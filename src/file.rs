@@ -250,8 +250,21 @@ impl Backing {
 
     /// How far a growth of this file went that was killed before the header counted it; `None` unless this header, and no
     /// other, is the one that was to be replaced.
-    pub(crate) fn reach_of_killed(&self, header: &[u8]) -> Option<u64> {
-        if self.nameless { None } else { self.file.reach_of_killed(header) }
+    pub(crate) fn reach_of_killed(&self, header: &[u8]) -> Result<Option<u64>> {
+        if self.nameless {
+            return Ok(None);
+        }
+        self.file.reach_of_killed(header).map_err(|e| Error::io("cannot read the mark of a growing file", e))
+    }
+
+    /// Removes what a killed growth has left from `end` on, where the file is `len` bytes long, and its mark. Whether it
+    /// did.
+    pub(crate) fn remove_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
+        let removed = self.truncate(end, len)?;
+        if removed {
+            self.file.remove_mark();
+        }
+        Ok(removed)
     }
 
     /// Frees the disk space set aside beyond the end of the file.

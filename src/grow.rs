@@ -284,7 +284,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let end = self.check_file()?;
         let len = self.backing()?.len();
         let left_behind = len > end && self.is_left_behind(end, len)?;
-        if len == end || left_behind && self.backing()?.truncate(end, len)? {
+        if len == end || left_behind && self.backing()?.remove_left_behind(end, len)? {
             return Ok(end);
         }
         Err(Error::new(
@@ -317,7 +317,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
         // A mark is of a file that is nothing but a `.npy` file of this array.
         let Some(header) = self.header().clone().filter(|header| header.offset() == 0) else { return Ok(false) };
-        if self.backing()?.reach_of_killed(header.bytes()).is_none_or(|reach| len > reach) {
+        if self.backing()?.reach_of_killed(header.bytes())?.is_none_or(|reach| len > reach) {
             return Ok(false);
         }
         // `np.save` to an open file puts one array behind another.

@@ -51,6 +51,7 @@ const TABLE: &[Row] = &[
     ("fdatasync", &[(Fail, &[EINTR, EIO, ENOSPC]), (After, &[EIO])]),
     ("syncfs", &[(Fail, &[EIO, ENOSPC])]),
     ("sync_file_range", &[(Fail, &[EIO, ENOSPC]), (From, &[EIO, ESPIPE])]),
+    ("sync_of_reader", &[(Fail, &[EIO, ENOSPC])]),
     ("fadvise", &[(Fail, &[EINVAL, EIO]), (From, &[EINVAL])]),
     ("fsetxattr", &[(Fail, &[ENOTSUP, ENOSPC, EDQUOT, EPERM]), (After, &[EIO])]),
     ("fgetxattr", &[(Fail, &[ENODATA, ENOTSUP, EIO])]),
@@ -89,8 +90,7 @@ impl World {
 pub const WORLDS: &[World] = &[
     World { name: "whole", denied: &[], stops: &[] },
     World { name: "no-unnamed", denied: &[("open_unnamed", EOPNOTSUPP)], stops: &["stage", "scratch"] },
-    // A staged array has no other way to a name than a copy.
-    World { name: "no-link", denied: &[("linkat", EPERM)], stops: &["publish"] },
+    World { name: "no-link", denied: &[("linkat", EPERM)], stops: &[] },
     World { name: "no-fallocate", denied: &[("fallocate", EOPNOTSUPP)], stops: &[] },
     World { name: "no-locks", denied: &[("flock", EOPNOTSUPP), ("unlock", EOPNOTSUPP)], stops: &["required"] },
     World {

@@ -253,8 +253,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Waits for what was stored there to be written back, and evicts it. That it cannot be evicted is no failure.
     fn evict(&self, bytes: Range<usize>, uncache: bool) -> Result<()> {
-        self.pages.evict(bytes.clone())?;
+        if self.purpose != Purpose::Read {
+            self.pages.wait_for_writeback(bytes.clone())?;
+        }
+        let _ = self.pages.evict(bytes.clone());
         if uncache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 

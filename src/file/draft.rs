@@ -90,7 +90,7 @@ impl Draft {
         use rustix::fs::{Mode, OFlags};
         use rustix::io::{Errno, retry_on_intr};
         // Naming it later goes through /proc.
-        if !Path::new("/proc/self/fd").exists() {
+        if !Path::new("/proc/self/fd").try_exists().map_err(cannot_create)? {
             return Ok(None);
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;

@@ -76,28 +76,37 @@ pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
     let _ = (file, text);
 }
 
-pub(super) fn unmark(file: &File) {
+/// Whether it is gone.
+pub(super) fn unmark(file: &File) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    let _ = rustix::fs::fremovexattr(file, NAME);
-    let _ = file;
+    return rustix::fs::fremovexattr(file, NAME).is_ok();
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = file;
+        true
+    }
 }
 
 /// How far a growth was to reach that started from this very file with this header.
-pub(super) fn reach(file: &File, header: &[u8]) -> Option<u64> {
-    let mark = read(file)?;
-    (mark.from == fingerprint(Identity::of(file).ok()?, header)).then_some(mark.reach)
+pub(super) fn reach(file: &File, header: &[u8]) -> io::Result<Option<u64>> {
+    let Some(mark) = read(file)? else { return Ok(None) };
+    Ok((mark.from == fingerprint(Identity::of(file)?, header)).then_some(mark.reach))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn read(file: &File) -> Option<Mark> {
+fn read(file: &File) -> io::Result<Option<Mark>> {
     let mut text = [0_u8; 64];
-    let len = rustix::fs::fgetxattr(file, NAME, &mut text).ok()?;
-    Mark::parse(std::str::from_utf8(&text[..len]).ok()?)
+    match rustix::fs::fgetxattr(file, NAME, &mut text) {
+        Ok(len) => Ok(std::str::from_utf8(&text[..len]).ok().and_then(Mark::parse)),
+        Err(rustix::io::Errno::IO) => Err(rustix::io::Errno::IO.into()),
+        // There is none, or nothing of ours, or none can be had.
+        Err(_) => Ok(None),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn read(_: &File) -> Option<Mark> {
-    Mark::parse("")
+fn read(_: &File) -> io::Result<Option<Mark>> {
+    Ok(Mark::parse(""))
 }
 
 #[cfg(test)]

@@ -140,13 +140,18 @@ impl Held {
     }
 
     pub(super) fn unmark_growth(&mut self) {
-        if std::mem::take(&mut self.marked) {
-            growing::unmark(&self.file);
-        }
+        // If it cannot be taken back now, then when the file is closed.
+        self.marked = self.marked && !growing::unmark(&self.file);
     }
 
-    pub(super) fn reach_of_killed(&self, header: &[u8]) -> Option<u64> {
+    pub(super) fn reach_of_killed(&self, header: &[u8]) -> io::Result<Option<u64>> {
         growing::reach(&self.file, header)
+    }
+
+    /// For a mark that a killed process has left, when what it marked is gone.
+    pub(super) fn remove_mark(&mut self) {
+        self.marked = true;
+        self.unmark_growth();
     }
 
     /// The mark stays when the file is closed.
