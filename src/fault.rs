@@ -2,10 +2,16 @@
 //! a signal that ends the process. While a guarded call runs, it becomes a flag instead.
 //!
 //! Guarded calls enter their mapping in a registry of the whole process, so that faults of other threads that work for
-//! the call are found too. The handler puts an anonymous page where the missing one was, raises the flag and returns; the
-//! instruction is tried again and succeeds. Only if others have made the file shorter than the array, which breaks the
-//! promise that its bytes stay, is the whole mapping replaced at once: a long pass over it is then one fault, and not one a
-//! page. All other faults go to whoever handled them before.
+//! the call are found too. The handler changes what is mapped, raises the flag and returns; the instruction is tried again
+//! and succeeds. All other faults go to whoever handled them before.
+//!
+//! What it changes is no byte that can still be read, unless others have truncated the file, which breaks the promise that
+//! its bytes stay:
+//! - Of a file that is shorter than the array, the whole mapping becomes zeros at once: a long pass over it is then one
+//!   fault, and not one a page.
+//! - Where storing may have failed (the disk is full), the file is mapped again, privately: it shows the same bytes, and what
+//!   is stored from then on stays in memory.
+//! - A page that cannot be read becomes zeros.
 //!
 //! # Safety
 //! What keeps this sound:
@@ -15,13 +21,13 @@
 //!    is recognised by its version.
 //! 3. The handler does what may be done in the middle of anything: it loads atomics, takes part in an election, and
 //!    makes system calls. It does not allocate from the heap, lock, or touch mapped files, and puts `errno` back. It waits
-//!    only for an elected thread, which cannot wait for it: no signal handler runs on that thread meanwhile
-//!    ([`Election`]), and a fork leaves no election behind, for it names its process.
-//! 4. What is put in place has the address, the length and the rights of what was there; and, unless the file was
-//!    truncated, the bytes that could still be read.
-//! 5. Nothing is replaced unless somebody asked for it, by being in a guarded call of that very mapping; and each page
-//!    once only, so that what is stored afterwards stays: [`Node::replaced`] remembers which.
+//!    only for an elected thread, which never waits for it: that one is in a system call, for no signal handler runs on it
+//!    meanwhile ([`Election`]).
+//! 4. What is put in place has the address, the length and the rights of what was there.
+//! 5. Nothing is replaced unless somebody asked for it, by being in a guarded call of that very mapping; and what was
+//!    replaced is not replaced again, so that what is stored afterwards stays: [`Node::replaced`] remembers which pages.
 //! 6. The descriptor that the handler looks at is open: whoever is in a guarded call has borrowed the file.
+//! 7. A forked child has the nodes of its parent, but not the threads: they count for nothing there ([`FORKS`]).
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -31,13 +37,34 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A mapping's place in the registry, taken at its first guarded call and given back with the value.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    node: OnceLock<&'static Node>,
-    writable: bool,
+    /// Null, or (2) a node that is never freed.
+    node: AtomicPtr<Node>,
+    kind: Kind,
+}
+
+/// What a mapping is to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    ReadOnly,
+    /// What is stored reaches the file.
+    Shared,
+    /// What is stored stays in memory: copies of pages that no file has.
+    CopyOnWrite,
+}
+
+/// The file below a mapping, as the handler sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MappedFile<'a> {
+    pub(crate) file: &'a File,
+    /// Where in the file the mapping starts, in bytes.
+    pub(crate) offset: u64,
+    /// Others can reach the file, and make it shorter.
+    pub(crate) truncatable: bool,
 }
 
 /// As long as one lives, a fault in its mapping raises the flag and ends nothing.
@@ -45,63 +72,81 @@ pub(crate) struct Watch {
 pub(crate) struct Inside<'a>(&'a Node);
 
 impl Watch {
-    pub(crate) fn new(writable: bool) -> Self {
-        Self { node: OnceLock::new(), writable }
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { node: AtomicPtr::new(ptr::null_mut()), kind }
     }
 
-    /// `start` shows byte `offset` of the file. `truncatable`: others can reach the file, and make it shorter.
-    ///
     /// # Errors
     /// If the system does not let the process handle the signal.
     ///
     /// # Safety
-    /// `start .. start + len` is a mapping of that part of the file, with the rights that this watch was made for. Until
+    /// `start .. start + len` is a mapping of that part of the file, of the kind that this watch was made for. Until
     /// the watch is dropped, or told to [`forget`](Self::forget) it, it is neither unmapped nor moved, and called with no
     /// other range or file.
     pub(crate) unsafe fn enter<'a>(
         &'a self,
         start: *const u8,
         len: usize,
-        file: &'a File,
-        offset: u64,
-        truncatable: bool,
+        file: MappedFile<'a>,
     ) -> io::Result<Inside<'a>> {
         if !HANDLING.load(Ordering::Acquire) {
             registry().handle_signals()?;
         }
-        let node = self.node(start, len);
+        let node = self.node_of(start, len);
         // The same for every call. Before `active`, so that the handler finds it.
-        node.end.store(offset + len as u64, Ordering::Relaxed);
-        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
-        node.truncatable.store(truncatable, Ordering::Relaxed);
+        node.end.store(file.offset + len as u64, Ordering::Relaxed);
+        node.file.store(file.file.as_raw_fd(), Ordering::Relaxed);
+        node.truncatable.store(file.truncatable, Ordering::Relaxed);
         // Nothing that the call reads is read before this, nor after the opposite in `drop`.
         node.active.fetch_add(1, Ordering::AcqRel);
         Ok(Inside(node))
     }
 
-    fn node(&self, start: *const u8, len: usize) -> &'static Node {
-        self.node.get_or_init(|| registry().take(Range::of(start, len, self.writable)))
+    /// This process's own; (7) one that was taken before a fork is left to the parent, and counts for nothing here.
+    fn node(&self) -> Option<&'static Node> {
+        // SAFETY: null, or (2) a node that is never freed nor borrowed uniquely.
+        let node = unsafe { self.node.load(Ordering::Acquire).as_ref() };
+        node.filter(|node| node.is_of_this_process())
+    }
+
+    fn node_of(&self, start: *const u8, len: usize) -> &'static Node {
+        if let Some(node) = self.node() {
+            return node;
+        }
+        let mut registry = registry();
+        // Another thread may have been faster.
+        self.node().unwrap_or_else(|| {
+            let node = registry.take(Range::of(start, len, self.kind));
+            self.node.store(ptr::from_ref(node).cast_mut(), Ordering::Release);
+            node
+        })
     }
 
     /// Whether pages of the mapping were replaced.
     pub(crate) fn faulted(&self) -> bool {
-        self.node.get().is_some_and(|node| node.faulted.load(Ordering::Acquire))
+        // SAFETY: as in `node`. What was replaced before a fork is, in both.
+        let node = unsafe { self.node.load(Ordering::Acquire).as_ref() };
+        node.is_some_and(|node| node.faulted.load(Ordering::Acquire))
     }
 
     /// Runs `f` if no page of the mapping was replaced, and lets none be replaced meanwhile. The mapping is the one that
     /// [`enter`](Self::enter) is called with.
     pub(crate) fn unless_faulted<R>(&self, start: *const u8, len: usize, f: impl FnOnce() -> R) -> Option<R> {
-        let node = self.node(start, len);
-        let _election = Election::win(&node.elected)?;
+        if self.faulted() {
+            return None;
+        }
+        let node = self.node_of(start, len);
+        let _election = Election::win(&node.elected);
         let faulted = node.faulted.load(Ordering::Acquire);
         (!faulted).then(f)
     }
 
     /// To be called before the mapping is moved. Forgets that it faulted, too: one that did is not to be moved.
     pub(crate) fn forget(&mut self) {
-        if let Some(node) = self.node.take() {
+        if let Some(node) = self.node() {
             registry().give_back(node);
         }
+        *self.node.get_mut() = ptr::null_mut();
     }
 }
 
@@ -122,16 +167,16 @@ impl Drop for Inside<'_> {
 struct Range {
     start: usize,
     end: usize,
-    writable: bool,
+    kind: Kind,
 }
 
 impl Range {
-    const NOWHERE: Self = Self { start: 0, end: 0, writable: false };
+    const NOWHERE: Self = Self { start: 0, end: 0, kind: Kind::ReadOnly };
 
-    fn of(start: *const u8, len: usize, writable: bool) -> Self {
+    fn of(start: *const u8, len: usize, kind: Kind) -> Self {
         let page = rustix::param::page_size();
         let end = (start.addr() + len).next_multiple_of(page);
-        Self { start: start.addr() / page * page, end, writable }
+        Self { start: start.addr() / page * page, end, kind }
     }
 
     fn holds(self, address: usize) -> bool {
@@ -158,7 +203,7 @@ impl Range {
     }
 
     fn protection(self) -> c_int {
-        if self.writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ }
+        if self.kind == Kind::ReadOnly { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE }
     }
 }
 
@@ -171,20 +216,24 @@ struct Node {
     version: AtomicUsize,
     start: AtomicUsize,
     end_address: AtomicUsize,
-    writable: AtomicBool,
+    kind: AtomicU8,
     /// Where the mapping ends in its file, in bytes.
     end: AtomicU64,
     file: AtomicI32,
     truncatable: AtomicBool,
+    /// [`FORKS`], when it was taken.
+    forks: AtomicUsize,
     /// How many guarded calls are running.
     active: AtomicUsize,
-    /// The process in which a thread is replacing pages, or keeps others from it; else 0.
-    elected: AtomicI32,
+    /// 0, or how often the process had been forked (and 1) when a thread began to replace pages, or to keep others from it.
+    elected: AtomicUsize,
     faulted: AtomicBool,
-    /// A bit for each page that was replaced: memory that the first fault asks the system for. Written to by the elected
-    /// thread only.
+    /// A bit for each page that became zeros: memory that the first such fault asks the system for. Written to by the
+    /// elected thread only.
     replaced: AtomicPtr<AtomicU8>,
     all_replaced: AtomicBool,
+    /// The file was mapped again, privately.
+    private: AtomicBool,
 }
 
 impl Node {
@@ -194,16 +243,24 @@ impl Node {
             version: AtomicUsize::new(0),
             start: AtomicUsize::new(0),
             end_address: AtomicUsize::new(0),
-            writable: AtomicBool::new(false),
+            kind: AtomicU8::new(0),
             end: AtomicU64::new(0),
             file: AtomicI32::new(-1),
             truncatable: AtomicBool::new(false),
+            forks: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
-            elected: AtomicI32::new(0),
+            elected: AtomicUsize::new(0),
             faulted: AtomicBool::new(false),
             replaced: AtomicPtr::new(ptr::null_mut()),
             all_replaced: AtomicBool::new(false),
+            private: AtomicBool::new(false),
         }
+    }
+
+    const KINDS: [Kind; 3] = [Kind::ReadOnly, Kind::Shared, Kind::CopyOnWrite];
+
+    fn is_of_this_process(&self) -> bool {
+        self.forks.load(Ordering::Relaxed) == FORKS.load(Ordering::Relaxed)
     }
 
     /// For the owner, or for the registry while there is none.
@@ -213,7 +270,7 @@ impl Node {
         fence(Ordering::Release);
         self.start.store(range.start, Ordering::Relaxed);
         self.end_address.store(range.end, Ordering::Relaxed);
-        self.writable.store(range.writable, Ordering::Relaxed);
+        self.kind.store(range.kind as u8, Ordering::Relaxed);
         self.version.store(version.wrapping_add(2), Ordering::Release);
     }
 
@@ -223,30 +280,28 @@ impl Node {
         let range = Range {
             start: self.start.load(Ordering::Relaxed),
             end: self.end_address.load(Ordering::Relaxed),
-            writable: self.writable.load(Ordering::Relaxed),
+            kind: Self::KINDS[usize::from(self.kind.load(Ordering::Relaxed)) % Self::KINDS.len()],
         };
         fence(Ordering::Acquire);
         let settled = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
         settled.then_some(range)
     }
 
-    /// Whether the instruction at fault is to be tried again.
-    fn handle(&self, range: Range, address: usize) -> bool {
-        let Some(_election) = Election::win(&self.elected) else { return false };
-        let Some(bits) = self.bits(range) else { return false };
+    /// Whether the instruction at fault is to be tried again. `broken`: the memory itself is, and what was in it is lost.
+    fn handle(&self, range: Range, address: usize, broken: bool) -> bool {
+        let _election = Election::win(&self.elected);
         let page = range.page_of(address);
-        let (byte, bit) = bit_of(range, page);
-        // SAFETY: there is a bit for each page of the range, eight to a byte.
-        let byte = unsafe { &*bits.wrapping_add(byte) };
-        // By the time a thread gets here, another may have been and gone.
-        if self.all_replaced.load(Ordering::Relaxed) || byte.load(Ordering::Relaxed) & bit != 0 {
-            return true;
+        if self.all_replaced.load(Ordering::Relaxed) {
+            return !broken || put_zeros(page);
         }
-        let truncated = self.is_truncated();
-        let replaced = if truncated { put_zeros(range) } else { self.put_copy(range, page) || put_zeros(page) };
+        let replaced = if self.is_truncated() {
+            put_zeros(range) && set(&self.all_replaced)
+        } else if range.kind == Kind::Shared && !self.private.load(Ordering::Relaxed) && self.put_private(range) {
+            set(&self.private)
+        } else {
+            self.replace_page(range, page, broken)
+        };
         if replaced {
-            byte.fetch_or(bit, Ordering::Relaxed);
-            self.all_replaced.store(truncated, Ordering::Relaxed);
             self.faulted.store(true, Ordering::Release);
         }
         replaced
@@ -258,7 +313,41 @@ impl Node {
         self.truncatable.load(Ordering::Relaxed) && file_len(self.file.load(Ordering::Relaxed)).is_some_and(is_short)
     }
 
-    /// The bits that tell which pages were replaced; `None` if there is no memory for them.
+    /// Maps the file in the place of itself, so that what can be read is as it was, and can be stored to.
+    fn put_private(&self, range: Range) -> bool {
+        // Pages of memory and of the file end together.
+        let end = self.end.load(Ordering::Relaxed).next_multiple_of(rustix::param::page_size() as u64);
+        let Some(Ok(offset)) = end.checked_sub(range.len() as u64).map(TryInto::try_into) else { return false };
+        let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | RESERVE_NOTHING;
+        let file = self.file.load(Ordering::Relaxed);
+        // SAFETY: as in `put_zeros`; (6) the file is open; the bytes are those that were there, for the mapping was shared.
+        unsafe { map(range.address(), range.len(), range.protection(), flags, file, offset) != libc::MAP_FAILED }
+    }
+
+    fn replace_page(&self, range: Range, page: Range, broken: bool) -> bool {
+        let Some(bits) = self.bits(range) else { return false };
+        let (byte, bit) = bit_of(range, page);
+        // SAFETY: there is a bit for each page of the range, eight to a byte.
+        let byte = unsafe { &*bits.wrapping_add(byte) };
+        // By the time a thread gets here, another may have been and gone.
+        let done = byte.load(Ordering::Relaxed) & bit != 0;
+        if done && !broken {
+            return true;
+        }
+        let put = match readable(page) {
+            // Nor can it be stored to, unless it was made private.
+            Some(true) if range.kind == Kind::Shared && !self.private.load(Ordering::Relaxed) => put_copy(page),
+            // It was another thread that made it readable, or the disk has come back.
+            Some(true) => return true,
+            _ => put_zeros(page),
+        };
+        if put {
+            byte.fetch_or(bit, Ordering::Relaxed);
+        }
+        put
+    }
+
+    /// The bits that say which pages were replaced; `None` if there is no memory for them.
     fn bits(&self, range: Range) -> Option<*mut AtomicU8> {
         let known = self.replaced.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -268,31 +357,11 @@ impl Node {
         self.replaced.store(bits, Ordering::Relaxed);
         Some(bits)
     }
+}
 
-    /// Puts a page of memory in the place of one, with the bytes that can still be read from the file: where it is only
-    /// storing that fails, there are. `false` if there are none, or none but zeros.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn put_copy(&self, range: Range, page: Range) -> bool {
-        let Some(copy) = anonymous(page.len()) else { return false };
-        // Pages of memory and of the file end together.
-        let end = self.end.load(Ordering::Relaxed).next_multiple_of(page.len() as u64);
-        let offset = end.saturating_sub((range.end - page.start) as u64);
-        let got = read_page(self.file.load(Ordering::Relaxed), copy, page.len(), offset);
-        // SAFETY: it was mapped readable a moment ago, and nobody else knows it.
-        let bytes = unsafe { std::slice::from_raw_parts(copy.cast::<u8>(), page.len()) };
-        let put = got && bytes.iter().any(|&b| b != 0) && put_memory(copy, page);
-        if !put {
-            // SAFETY: as above; the slice is not used any more.
-            unsafe { libc::munmap(copy, page.len()) };
-        }
-        put
-    }
-
-    /// Elsewhere there is no way to put a page in place that is filled already.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn put_copy(&self, _: Range, _: Range) -> bool {
-        false
-    }
+fn set(flag: &AtomicBool) -> bool {
+    flag.store(true, Ordering::Relaxed);
+    true
 }
 
 /// The byte in which a page has its bit, and which bit of it.
@@ -304,6 +373,11 @@ fn bit_of(range: Range, page: Range) -> (usize, u8) {
 fn bytes_of_bits(range: Range) -> usize {
     range.pages().div_ceil(8)
 }
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use libc::mmap as map;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use libc::mmap64 as map;
 
 /// New memory of whole pages, all zero; takes up nothing until it is used.
 fn anonymous(len: usize) -> Option<*mut c_void> {
@@ -321,22 +395,50 @@ fn put_zeros(pages: Range) -> bool {
     unsafe { libc::mmap(pages.address(), pages.len(), pages.protection(), flags, -1, 0) != libc::MAP_FAILED }
 }
 
-/// Moves memory to the place of a page, in one step.
+/// Whether a page can be read; `None` where the system cannot be asked.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn put_memory(memory: *mut c_void, page: Range) -> bool {
-    // SAFETY: `memory` is the caller's own, and as long as the page; it was written to before.
-    let protected = unsafe { libc::mprotect(memory, page.len(), page.protection()) } == 0;
-    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: as in `put_zeros`.
-    protected && unsafe { libc::mremap(memory, page.len(), page.len(), flags, page.address()) != libc::MAP_FAILED }
+fn readable(page: Range) -> Option<bool> {
+    /// The only size of a set of signals that the kernel takes, in bytes.
+    const SIGNAL_SET: usize = 8;
+    // It reads a set from there, and then finds that it cannot be asked to do such a thing with it.
+    // SAFETY: it fails, whatever is there, and changes nothing.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, -1, page.address(), ptr::null_mut::<c_void>(), SIGNAL_SET) };
+    // SAFETY: the calling thread's own, and valid as long as the thread.
+    match unsafe { *errno() } {
+        libc::EINVAL => Some(true),
+        libc::EFAULT => Some(false),
+        _ => None,
+    }
 }
 
-/// Whether any of it could be read. What follows the end of the file stays as it is.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn readable(_: Range) -> Option<bool> {
+    None
+}
+
+/// Puts memory with the same bytes in the place of a page that can be read but not stored to: for file systems that do not
+/// let a file be mapped again when they have failed. Nobody else stores to it meanwhile, for nobody can.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn read_page(file: c_int, to: *mut c_void, len: usize, offset: u64) -> bool {
-    let Ok(offset) = offset.try_into() else { return false };
-    // SAFETY: `to` is the caller's own, and as long as that; (6).
-    unsafe { libc::pread64(file, to, len, offset) > 0 }
+fn put_copy(page: Range) -> bool {
+    let Some(copy) = anonymous(page.len()) else { return false };
+    let to = libc::iovec { iov_base: copy, iov_len: page.len() };
+    let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
+    // SAFETY: (3) a system call, for the page may be gone the next moment; it writes to what is the caller's own.
+    let copied = unsafe { libc::process_vm_readv(libc::getpid(), &to, 1, &from, 1, 0) } == page.len() as isize;
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: as in `put_zeros`; the kind is writable, as the copy is.
+    let put =
+        copied && unsafe { libc::mremap(copy, page.len(), page.len(), flags, page.address()) } != libc::MAP_FAILED;
+    if !put {
+        // SAFETY: nobody else knows it.
+        unsafe { libc::munmap(copy, page.len()) };
+    }
+    put
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn put_copy(_: Range) -> bool {
+    false
 }
 
 /// `None` if the system does not say.
@@ -355,37 +457,39 @@ fn file_len(file: c_int) -> Option<u64> {
     u64::try_from(unsafe { found.assume_init() }.st_size).ok()
 }
 
+/// How often this process, and those it was forked from, were forked since the registry was first used.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn after_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The right to replace pages of a node, or to keep others from it, until it is dropped. Meanwhile no handler of another
 /// signal runs on this thread, which could touch the node's mapping and wait for itself.
 struct Election<'a> {
-    elected: &'a AtomicI32,
+    elected: &'a AtomicUsize,
     signals: libc::sigset_t,
 }
 
 impl<'a> Election<'a> {
-    /// How long others are waited for: longer than a disk takes that is tried again by the system.
-    const MOST_WAITS: u32 = 60_000;
-    const WAIT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    /// In nanoseconds: others are mostly done sooner, and a disk that fails takes much longer.
+    const WAIT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
 
-    /// `None` if another thread is elected, and stays so.
-    fn win(elected: &'a AtomicI32) -> Option<Self> {
-        // SAFETY: it may be called anywhere, and has no demands.
-        let process = unsafe { libc::getpid() };
+    /// Waits for another thread that was elected: it is in a system call, and comes back from it.
+    fn win(elected: &'a AtomicUsize) -> Self {
         let signals = block_signals();
-        for _ in 0..Self::MOST_WAITS {
-            let now = elected.load(Ordering::Relaxed);
-            // Another process: it was elected when this one was forked from it, and no thread here is it.
-            let free = now == 0 || now != process;
-            if free && elected.compare_exchange(now, process, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Some(Self { elected, signals });
+        loop {
+            let (now, here) = (elected.load(Ordering::Relaxed), FORKS.load(Ordering::Relaxed).wrapping_add(1));
+            // (7) Of another process: no thread here is it.
+            let free = now != here;
+            if free && elected.compare_exchange(now, here, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Self { elected, signals };
             }
             if !free {
                 // SAFETY: (3) it may be called anywhere, with a time that is valid.
                 unsafe { libc::nanosleep(&Self::WAIT, ptr::null_mut()) };
             }
         }
-        unblock_signals(&signals);
-        None
     }
 }
 
@@ -426,18 +530,52 @@ const RESERVE_NOTHING: c_int = 0;
 /// The nodes: what the handler follows. Each is there for good.
 static FIRST: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 
-/// What is never touched by the handler.
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { free: Vec::new() });
+/// What is never touched by the handler: null, or never freed.
+static REGISTRY: AtomicPtr<ProcessRegistry> = AtomicPtr::new(ptr::null_mut());
 
 /// Whether our handler is installed, and has not taken itself out of the way. Set under the lock of the registry.
 static HANDLING: AtomicBool = AtomicBool::new(false);
 
-fn registry() -> std::sync::MutexGuard<'static, Registry> {
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+struct ProcessRegistry {
+    /// [`FORKS`], when it was made.
+    forks: usize,
+    registry: Mutex<Registry>,
 }
 
 struct Registry {
     free: Vec<&'static Node>,
+}
+
+/// (7) A child gets one of its own: the parent's may have been locked when it was forked, and would stay so.
+fn registry() -> MutexGuard<'static, Registry> {
+    count_forks();
+    loop {
+        let (known, forks) = (REGISTRY.load(Ordering::Acquire), FORKS.load(Ordering::Relaxed));
+        // SAFETY: null, or never freed nor borrowed uniquely.
+        if let Some(known) = unsafe { known.as_ref() }.filter(|known| known.forks == forks) {
+            return known.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        let registry = Mutex::new(Registry { free: Vec::new() });
+        let new = Box::into_raw(Box::new(ProcessRegistry { forks, registry }));
+        if REGISTRY.compare_exchange(known, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // SAFETY: it was made just now, and nobody else knows it.
+            drop(unsafe { Box::from_raw(new) });
+        }
+    }
+}
+
+/// From the first call on.
+fn count_forks() {
+    static COUNTS: AtomicBool = AtomicBool::new(false);
+    if !COUNTS.swap(true, Ordering::Relaxed) {
+        #[cfg(any(target_os = "linux", target_vendor = "apple", target_os = "freebsd"))]
+        // SAFETY: `after_fork` adds to an atomic, which a child may do. If there is no memory for it, forks go unnoticed.
+        unsafe {
+            libc::pthread_atfork(None, None, Some(after_fork))
+        };
+        #[cfg(not(any(target_os = "linux", target_vendor = "apple", target_os = "freebsd")))]
+        let _ = after_fork;
+    }
 }
 
 impl Registry {
@@ -447,7 +585,11 @@ impl Registry {
             FIRST.store(node, Ordering::Release);
             node
         });
-        node.faulted.store(false, Ordering::Relaxed);
+        for flag in [&node.faulted, &node.all_replaced, &node.private, &node.truncatable] {
+            flag.store(false, Ordering::Relaxed);
+        }
+        node.file.store(-1, Ordering::Relaxed);
+        node.forks.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
         node.set(range);
         node
     }
@@ -456,7 +598,6 @@ impl Registry {
         debug_assert_eq!(node.active.load(Ordering::Relaxed), 0);
         let range = node.range();
         node.set(Range::NOWHERE);
-        node.all_replaced.store(false, Ordering::Relaxed);
         let bits = node.replaced.swap(ptr::null_mut(), Ordering::Relaxed);
         if let Some(range) = range.filter(|_| !bits.is_null()) {
             // SAFETY: `bits` mapped it, as long as this; the handler, which alone uses it, does not come here any more.
@@ -545,7 +686,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     // SAFETY: with SA_SIGINFO the system hands over one `siginfo_t`, for the duration of the call.
     let cause = Cause::of(unsafe { &*info });
     let handled = match cause {
-        Cause::MissingPage(address) => handle(address),
+        Cause::MissingPage(address) => handle(address, false),
+        Cause::BrokenPage(address) => handle(address, true),
         Cause::Instruction | Cause::Message => false,
     };
     if !handled {
@@ -561,6 +703,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 enum Cause {
     /// An access to this address; it may be of use to have the page.
     MissingPage(usize),
+    /// An access to this address, at which the memory is broken.
+    BrokenPage(usize),
     /// Something else that happens again if nothing is done.
     Instruction,
     /// Somebody, by `kill` or the like, or the system, which tells of broken memory that nobody has used yet: it will not
@@ -573,7 +717,9 @@ impl Cause {
     fn of(info: &libc::siginfo_t) -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         match info.si_code {
-            libc::BUS_ADRERR | libc::BUS_MCEERR_AR => {}
+            libc::BUS_ADRERR => {}
+            // SAFETY: the system sent the signal for an access to memory, so the address is there.
+            libc::BUS_MCEERR_AR => return Cause::BrokenPage(unsafe { info.si_addr() }.addr()),
             libc::BUS_MCEERR_AO => return Cause::Message,
             1.. => return Cause::Instruction,
             _ => return Cause::Message,
@@ -584,14 +730,15 @@ impl Cause {
 }
 
 /// Whether the address is in a mapping of a guarded call, and is good to be tried again.
-fn handle(address: usize) -> bool {
+fn handle(address: usize, broken: bool) -> bool {
     let mut next = first();
     while let Some(node) = next {
         if node.active.load(Ordering::Acquire) > 0
+            && node.is_of_this_process()
             && let Some(range) = node.range()
             && range.holds(address)
         {
-            return node.handle(range, address);
+            return node.handle(range, address, broken);
         }
         next = node.next;
     }
@@ -632,12 +779,17 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
 /// action to pass on to: the next such signal ends the process, as it would without us.
 fn keep_guarding(signal: c_int, previous: &AtomicPtr<libc::sigaction>, in_place: &libc::sigaction, cause: Cause) {
     match installed(signal) {
-        Some(now) if now.sa_sigaction == in_place.sa_sigaction => {}
         Some(now) if now.sa_sigaction == libc::SIG_DFL && cause == Cause::Message => {
             previous.store((&raw const DEFAULT).cast_mut(), Ordering::Release);
-            // SAFETY: it was in place before, and its handler was not unloaded meanwhile: it may be running.
-            unsafe { libc::sigaction(signal, in_place, ptr::null_mut()) };
+            if in_place.sa_sigaction == libc::SIG_DFL {
+                // Another thread is just here too.
+                put_ours(signal);
+            } else {
+                // SAFETY: it was in place before, and its handler was not unloaded meanwhile: it may be running.
+                unsafe { libc::sigaction(signal, in_place, ptr::null_mut()) };
+            }
         }
+        Some(now) if now.sa_sigaction == in_place.sa_sigaction && now.sa_sigaction != libc::SIG_DFL => {}
         // As after the default action: should the process go on, the next guarded call installs ours again.
         _ => HANDLING.store(false, Ordering::Release),
     }
@@ -677,14 +829,14 @@ mod tests {
     use super::*;
 
     fn range(start: usize) -> Range {
-        Range { start, end: start + 4096, writable: true }
+        Range { start, end: start + 4096, kind: Kind::Shared }
     }
 
     #[test]
     fn a_range_that_is_being_changed_is_not_believed() {
         let node = Node::new(None);
         node.set(range(4096));
-        assert!(node.range().is_some_and(|r| r.holds(4096) && !r.holds(8192) && r.writable));
+        assert!(node.range().is_some_and(|r| r.holds(4096) && !r.holds(8192) && r.kind == Kind::Shared));
         node.version.fetch_add(1, Ordering::Relaxed);
         assert!(node.range().is_none());
     }
@@ -725,7 +877,7 @@ mod tests {
             Cause::of(&info)
         };
         assert_eq!(cause(libc::BUS_ADRERR), Cause::MissingPage(0));
-        assert_eq!(cause(libc::BUS_MCEERR_AR), Cause::MissingPage(0));
+        assert_eq!(cause(libc::BUS_MCEERR_AR), Cause::BrokenPage(0));
         assert_eq!(cause(libc::BUS_ADRALN), Cause::Instruction);
         assert_eq!([libc::BUS_MCEERR_AO, libc::SI_USER, libc::SI_TKILL].map(cause), [Cause::Message; 3]);
     }
@@ -733,84 +885,156 @@ mod tests {
     #[test]
     fn a_range_is_whole_pages() {
         let page = rustix::param::page_size();
-        let r = Range::of(ptr::without_provenance(5 * page + 8), page, false);
+        let r = Range::of(ptr::without_provenance(5 * page + 8), page, Kind::ReadOnly);
         assert_eq!((r.start, r.end), (5 * page, 7 * page));
     }
 
-    /// Two pages of a file that is not there, as a guarded call of another thread would have it.
+    /// A mapping of a file, as a guarded call of another thread would have it. Like the handler, whoever uses it knows that
+    /// pages may be missing.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn guarded_pages(pages: usize) -> (&'static Node, Range) {
-        let len = pages * rustix::param::page_size();
-        let start = anonymous(len).unwrap();
-        let node: &'static Node = Box::leak(Box::new(Node::new(None)));
-        let range = Range::of(start.cast(), len, true);
-        node.set(range);
-        node.active.store(1, Ordering::Relaxed);
-        (node, range)
+    struct Guarded {
+        node: &'static Node,
+        range: Range,
+        file: std::fs::File,
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn byte(range: Range, at: usize) -> &'static AtomicU8 {
-        // SAFETY: the pages are mapped, or others were put in their place, and nobody unmaps them.
-        unsafe { &*ptr::with_exposed_provenance::<AtomicU8>(range.start + at) }
-    }
-
-    /// A thread that faulted before another had the page replaced comes to it late.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    #[test]
-    fn a_page_is_replaced_once_and_its_neighbour_never() {
-        let (node, range) = guarded_pages(2);
-        let page = range.len() / 2;
-        byte(range, 0).store(1, Ordering::Relaxed);
-        byte(range, page).store(2, Ordering::Relaxed);
-        assert!(node.handle(range, range.start + 5));
-        assert_eq!([0, page].map(|at| byte(range, at).load(Ordering::Relaxed)), [0, 2]);
-        byte(range, 0).store(3, Ordering::Relaxed);
-        assert!(node.handle(range, range.start));
-        assert_eq!([0, page].map(|at| byte(range, at).load(Ordering::Relaxed)), [3, 2]);
-    }
-
-    /// Where it is only storing that fails, the page can still be read.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    #[test]
-    fn what_can_still_be_read_is_what_a_replaced_page_shows() {
-        use std::os::fd::AsRawFd;
-        let (node, range) = guarded_pages(3);
-        let page = range.len() / 3;
-        let mut file = tempfile::tempfile().unwrap();
-        // The mapping starts in the second page of the file, and ends within the fourth.
-        let bytes: Vec<u8> = (0..4 * page - 10).map(|at| (at / page) as u8 + 1).collect();
-        std::io::Write::write_all(&mut file, &bytes).unwrap();
-        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
-        node.end.store(bytes.len() as u64, Ordering::Relaxed);
-        node.truncatable.store(true, Ordering::Relaxed);
-        for n in 0..3 {
-            assert!(node.handle(range, range.start + n * page + 7));
-            assert_eq!(usize::from(byte(range, n * page).load(Ordering::Relaxed)), n + 2);
+    impl Guarded {
+        /// It starts in the second page of the file, and ends within the last.
+        fn new(pages: usize, kind: Kind) -> Self {
+            let page = rustix::param::page_size();
+            let mut file = tempfile::tempfile().unwrap();
+            let bytes: Vec<u8> = (0..(pages + 1) * page - 10).map(|at| (at / page) as u8 + 1).collect();
+            std::io::Write::write_all(&mut file, &bytes).unwrap();
+            let flags = if kind == Kind::CopyOnWrite { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
+            let protection = Range { kind, ..Range::NOWHERE }.protection();
+            let (len, fd) = (pages * page - 10, file.as_raw_fd());
+            // SAFETY: a new mapping.
+            let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, page as libc::off_t) };
+            assert_ne!(start, libc::MAP_FAILED);
+            let node: &'static Node = Box::leak(Box::new(Node::new(None)));
+            let range = Range::of(start.cast(), len, kind);
+            node.set(range);
+            node.file.store(fd, Ordering::Relaxed);
+            node.end.store(bytes.len() as u64, Ordering::Relaxed);
+            node.truncatable.store(true, Ordering::Relaxed);
+            node.forks.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
+            node.active.store(1, Ordering::Relaxed);
+            Self { node, range, file }
         }
-        assert_eq!(byte(range, 3 * page - 11).load(Ordering::Relaxed), 4);
-        assert_eq!(byte(range, 3 * page - 10).load(Ordering::Relaxed), 0);
 
-        // And of a file that is shorter than the mapping, nothing is left.
-        let (node, range) = guarded_pages(3);
-        file.set_len(bytes.len() as u64 - 1).unwrap();
-        node.file.store(file.as_raw_fd(), Ordering::Relaxed);
-        node.end.store(bytes.len() as u64, Ordering::Relaxed);
-        node.truncatable.store(true, Ordering::Relaxed);
-        (0..3).for_each(|n| byte(range, n * page).store(9, Ordering::Relaxed));
-        assert!(node.handle(range, range.start + page));
-        (0..3).for_each(|n| assert_eq!(byte(range, n * page).load(Ordering::Relaxed), 0));
-        byte(range, 0).store(1, Ordering::Relaxed);
-        assert!(node.handle(range, range.start));
-        assert_eq!(byte(range, 0).load(Ordering::Relaxed), 1);
+        fn fault(&self, at: usize) -> bool {
+            self.node.handle(self.range, self.range.start + at, false)
+        }
+
+        /// The first of each page.
+        fn bytes(&self) -> Vec<u8> {
+            let step = rustix::param::page_size();
+            (0..self.range.len()).step_by(step).map(|at| self.at(at).load(Ordering::Relaxed)).collect()
+        }
+
+        fn at(&self, at: usize) -> &'static AtomicU8 {
+            // SAFETY: the pages are mapped, or others were put in their place, and nobody unmaps them.
+            unsafe { &*ptr::with_exposed_provenance::<AtomicU8>(self.range.start + at) }
+        }
+
+        /// Takes a page away, as if neither disk nor memory had it.
+        fn lose(&self, n: usize) {
+            let page = rustix::param::page_size();
+            let at = self.range.page_of(self.range.start + n * page).address();
+            // SAFETY: a page of this mapping.
+            assert_eq!(unsafe { libc::mprotect(at, page, libc::PROT_NONE) }, 0);
+        }
+    }
+
+    /// What is stored afterwards stays in memory, and what was there before is there.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn where_storing_fails_all_that_can_be_read_stays() {
+        let a = Guarded::new(3, Kind::Shared);
+        a.at(5).store(9, Ordering::Relaxed);
+        assert!(a.fault(7));
+        assert_eq!((a.bytes(), a.at(5).load(Ordering::Relaxed)), (vec![2, 3, 4], 9));
+        a.at(0).store(70, Ordering::Relaxed);
+        // Another thread that faulted before comes late, on this page or another.
+        assert!(a.fault(7) && a.fault(rustix::param::page_size()));
+        assert_eq!(a.bytes(), [70, 3, 4]);
+        let mut file = [0];
+        std::os::unix::fs::FileExt::read_exact_at(&a.file, &mut file, rustix::param::page_size() as u64).unwrap();
+        assert_eq!(file, [2]);
+        assert!(a.node.faulted.load(Ordering::Relaxed));
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_page_that_cannot_be_read_becomes_zeros_once_and_no_other_does() {
+        for kind in [Kind::ReadOnly, Kind::Shared, Kind::CopyOnWrite] {
+            let a = Guarded::new(3, kind);
+            let page = rustix::param::page_size();
+            a.lose(1);
+            if kind == Kind::Shared {
+                // First the file is mapped again; and then it is missing there as well.
+                assert!(a.fault(page + 5));
+                a.lose(1);
+            }
+            assert!(a.fault(page + 5));
+            assert_eq!(a.bytes(), [2, 0, 4]);
+            if kind != Kind::ReadOnly {
+                a.at(page).store(7, Ordering::Relaxed);
+            }
+            assert!(a.fault(page + 5) && a.fault(page));
+            assert_eq!(a.bytes(), [2, if kind == Kind::ReadOnly { 0 } else { 7 }, 4]);
+            // Unless the memory itself is broken.
+            assert!(a.node.handle(a.range, a.range.start + page, true));
+        }
+    }
+
+    /// For file systems that do not let a file be mapped again.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn what_can_be_read_and_not_stored_to_is_copied_if_nothing_else_works() {
+        let a = Guarded::new(2, Kind::Shared);
+        assert!(put_copy(a.range.page_of(a.range.start)));
+        assert_eq!(a.bytes(), [2, 3]);
+        a.at(0).store(8, Ordering::Relaxed);
+        a.lose(1);
+        assert!(!put_copy(a.range.page_of(a.range.start + rustix::param::page_size())));
+        a.node.file.store(-1, Ordering::Relaxed);
+        assert!(a.fault(rustix::param::page_size()));
+        assert_eq!(a.bytes(), [8, 0]);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn of_a_file_that_others_truncated_nothing_is_left() {
+        let page = rustix::param::page_size();
+        for truncatable in [true, false] {
+            let a = Guarded::new(3, Kind::Shared);
+            a.node.truncatable.store(truncatable, Ordering::Relaxed);
+            a.file.set_len((page + page) as u64).unwrap();
+            while !a.node.all_replaced.load(Ordering::Relaxed)
+                && readable(a.range.page_of(a.range.start + page)) != Some(true)
+            {
+                assert!(a.fault(page));
+            }
+            assert!(a.node.all_replaced.load(Ordering::Relaxed) == truncatable);
+            if truncatable {
+                assert_eq!(a.bytes(), [0, 0, 0]);
+                a.at(0).store(1, Ordering::Relaxed);
+                assert!(a.fault(0));
+                assert_eq!(a.at(0).load(Ordering::Relaxed), 1);
+            } else {
+                assert_eq!((a.at(0).load(Ordering::Relaxed), a.at(page).load(Ordering::Relaxed)), (2, 0));
+            }
+        }
     }
 
     /// As `fork` leaves it, when another thread of the parent is just replacing a page.
     #[test]
     fn an_election_of_another_process_is_none() {
-        let elected = AtomicI32::new(1);
-        let election = Election::win(&elected).unwrap();
-        assert_eq!(elected.load(Ordering::Relaxed), std::process::id() as i32);
+        let elected = AtomicUsize::new(FORKS.load(Ordering::Relaxed).wrapping_add(7));
+        let election = Election::win(&elected);
+        assert_eq!(elected.load(Ordering::Relaxed), FORKS.load(Ordering::Relaxed).wrapping_add(1));
         drop(election);
         assert_eq!(elected.load(Ordering::Relaxed), 0);
     }
@@ -824,9 +1048,9 @@ mod tests {
             // SAFETY: the call wrote it.
             unsafe { libc::sigismember(now.as_ptr(), signal) == 1 }
         }
-        let elected = AtomicI32::new(0);
+        let elected = AtomicUsize::new(0);
         let all = [libc::SIGUSR1, libc::SIGPROF, libc::SIGALRM, libc::SIGTERM];
-        let election = Election::win(&elected).unwrap();
+        let election = Election::win(&elected);
         assert!(all.into_iter().all(blocked) && !blocked(libc::SIGBUS) && !blocked(libc::SIGSEGV));
         drop(election);
         assert!(!all.into_iter().any(blocked));
@@ -836,9 +1060,9 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn nothing_is_replaced_while_pages_are_evicted_nor_evicted_afterwards() {
-        let (node, range) = guarded_pages(1);
-        let mut watch = Watch::new(true);
-        watch.node.set(node).unwrap();
+        let Guarded { node, range, file: _file } = Guarded::new(1, Kind::Shared);
+        let watch = Watch::new(Kind::Shared);
+        watch.node.store(ptr::from_ref(node).cast_mut(), Ordering::Relaxed);
         let start = ptr::with_exposed_provenance(range.start);
         let evicting = AtomicBool::new(false);
         let (ready, handling) = std::sync::mpsc::channel();
@@ -848,7 +1072,7 @@ mod tests {
                 evicting.store(true, Ordering::SeqCst);
                 s.spawn(move || {
                     ready.send(()).unwrap();
-                    assert!(node.handle(range, range.start));
+                    assert!(node.handle(range, range.start, false));
                     assert!(!evicting.load(Ordering::SeqCst));
                 });
                 handling.recv().unwrap();
@@ -859,6 +1083,6 @@ mod tests {
         });
         assert!(watch.faulted() && watch.unless_faulted(start, range.len(), || ()).is_none());
         // It is not of the registry.
-        watch.node.take();
+        watch.node.store(ptr::null_mut(), Ordering::Relaxed);
     }
 }

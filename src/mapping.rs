@@ -24,7 +24,7 @@ use crate::access::Rights;
 use crate::element::Item;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(unix)]
-use crate::fault::Watch;
+use crate::fault::{Kind, MappedFile, Watch};
 use crate::file::Backing;
 use crate::layout::Extent;
 
@@ -183,7 +183,11 @@ impl Mapping {
         let writable = rights != Rights::Read;
         Self {
             #[cfg(unix)]
-            watch: Watch::new(writable),
+            watch: Watch::new(match rights {
+                Rights::Read => Kind::ReadOnly,
+                Rights::ReadWrite => Kind::Shared,
+                Rights::CopyOnWrite => Kind::CopyOnWrite,
+            }),
             writable,
             memory,
         }
@@ -292,9 +296,8 @@ impl Mapping {
         let _inside = match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) => {
                 // SAFETY: the watch was made in `around` with the rights of this mapping, and is dropped before it.
-                let inside = unsafe {
-                    self.watch.enter(map.as_ptr(), map.len(), backing.file(), in_file, backing.is_reachable())
-                };
+                let file = MappedFile { file: backing.file(), offset: in_file, truncatable: backing.is_reachable() };
+                let inside = unsafe { self.watch.enter(map.as_ptr(), map.len(), file) };
                 Some(inside.map_err(|e| Error::io("cannot install a signal handler", e))?)
             }
             _ => None,

@@ -119,6 +119,11 @@ impl<'a> Pages<'a> {
         Ok(answer)
     }
 
+    /// Whether pages were replaced, and a guarded call will say so.
+    pub(crate) fn faulted(self) -> bool {
+        self.mapping.faulted()
+    }
+
     /// Of the array, in bytes.
     pub(crate) fn len(self) -> usize {
         self.mapping.len()

@@ -292,10 +292,9 @@ impl How<'_> {
         let written = pages.guarded(|| {
             pages.check_file()?;
             on_pool(threads, || stop.on_panic(work));
-            lock(&failed).take().map_or_else(|| writing.end(), Err)
+            lock(&failed).take().map_or(Ok(()), Err)
         });
         drop(stretches);
-        drop(writing);
-        written.flatten().map_err(|e| out.named(e))
+        written.flatten().and_then(|()| writing.end()).map_err(|e| out.named(e))
     }
 }

@@ -224,10 +224,12 @@ impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
         let stop = Stop::default();
         let serve = || {
             let mine = lock(&stretches).pop();
-            mine.into_iter().flatten().take_while(|_| !stop.is_set()).for_each(&f);
+            // What is stored after a fault stays in memory, and there may be more of it than memory.
+            mine.into_iter().flatten().take_while(|_| !stop.is_set() && !pages.faulted()).for_each(&f);
         };
-        pages.guarded(|| on_pool(threads, || stop.on_panic(serve)))?;
-        walk.end()
+        let guarded = pages.guarded(|| on_pool(threads, || stop.on_panic(serve)));
+        drop(stretches);
+        guarded.and_then(|_| walk.end())
     }
 }
 

@@ -262,28 +262,35 @@ impl<'a> Walk<'a> {
         if uncache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
-    /// Says what went wrong behind a walk that writes.
-    pub(super) fn end(&self) -> Result<()> {
+    /// Ends the walk, and says what went wrong behind one that writes.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.close()
+    }
+
+    /// A walk that is given up leaves no more memory behind than one that was finished.
+    fn close(&mut self) -> Result<()> {
+        drop(self.readers.take());
+        let mut behind = std::mem::take(&mut *lock(&self.behind));
         if self.purpose == Purpose::Read {
-            return Ok(());
+            self.evict_together(behind);
+            behind = Behind::default();
         }
-        let mut behind = lock(&self.behind);
         self.settle(&mut behind, 0);
-        behind.failed.take().map_or(Ok(()), Err)
+        if std::mem::take(&mut self.evict) {
+            self.units.given_up().for_each(|bytes| behind.note(self.evict(bytes, false)));
+            // The system reads ahead of what it is asked for, also into what was dropped before.
+            self.units.to_uncache().for_each(|bytes| behind.note(self.pages.drop_from_page_cache(bytes)));
+        }
+        match behind.failed {
+            Some(e) if self.purpose != Purpose::Read => Err(e),
+            _ => Ok(()),
+        }
     }
 }
 
-/// A walk that is given up leaves no more memory behind than one that was finished.
 impl Drop for Walk<'_> {
     fn drop(&mut self) {
-        drop(self.readers.take());
-        let _ = self.end();
-        self.evict_together(std::mem::take(&mut *lock(&self.behind)));
-        if self.evict {
-            self.units.given_up().for_each(|bytes| drop(self.evict(bytes, false)));
-        }
-        // The system reads ahead of what it is asked for, also into what was dropped before.
-        self.units.to_uncache().for_each(|bytes| drop(self.pages.drop_from_page_cache(bytes)));
+        let _ = self.close();
     }
 }
 
