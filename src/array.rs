@@ -278,16 +278,11 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
     /// file is shorter than the array. The array is released all the same.
     pub fn close(mut self) -> Result<()> {
-        self.check_poison()?;
-        let closed = self.release();
-        closed.map_err(|e| self.named(e))
-    }
-
-    fn release(&mut self) -> Result<()> {
-        if self.mapping.is_writable() {
-            self.pages().check_file()?;
-        }
-        self.backing.as_mut().map_or(Ok(()), Backing::release_reserve)
+        let healthy = self
+            .check_poison()
+            .and_then(|()| if self.mapping.is_writable() { self.pages().check_file() } else { Ok(()) });
+        let released = self.backing.as_mut().map_or(Ok(()), Backing::release_reserve);
+        healthy.and(released).map_err(|e| self.named(e))
     }
 
     /// The memory below the array, for those who walk it.

@@ -231,6 +231,8 @@ struct Node {
     /// A bit for each page that became zeros: memory that the first such fault asks the system for. Written to by the
     /// elected thread only.
     replaced: AtomicPtr<AtomicU8>,
+    /// As much memory as the range, where pages are copied to before they are moved; asked for when it is needed.
+    copies: AtomicPtr<c_void>,
     all_replaced: AtomicBool,
     /// The file was mapped again, privately.
     private: AtomicBool,
@@ -252,6 +254,7 @@ impl Node {
             elected: AtomicUsize::new(0),
             faulted: AtomicBool::new(false),
             replaced: AtomicPtr::new(ptr::null_mut()),
+            copies: AtomicPtr::new(ptr::null_mut()),
             all_replaced: AtomicBool::new(false),
             private: AtomicBool::new(false),
         }
@@ -314,14 +317,24 @@ impl Node {
     }
 
     /// Maps the file in the place of itself, so that what can be read is as it was, and can be stored to.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn put_private(&self, range: Range) -> bool {
         // Pages of memory and of the file end together.
         let end = self.end.load(Ordering::Relaxed).next_multiple_of(rustix::param::page_size() as u64);
         let Some(Ok(offset)) = end.checked_sub(range.len() as u64).map(TryInto::try_into) else { return false };
-        let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | RESERVE_NOTHING;
+        let flags = libc::MAP_PRIVATE | RESERVE_NOTHING;
         let file = self.file.load(Ordering::Relaxed);
-        // SAFETY: as in `put_zeros`; (6) the file is open; the bytes are those that were there, for the mapping was shared.
-        unsafe { map(range.address(), range.len(), range.protection(), flags, file, offset) != libc::MAP_FAILED }
+        // Elsewhere first: refused in place, it would leave nothing there.
+        // SAFETY: (6) it asks for memory where there is none yet.
+        let new = unsafe { libc::mmap64(ptr::null_mut(), range.len(), range.protection(), flags, file, offset) };
+        // The bytes are those that were there, for the mapping was shared.
+        new != libc::MAP_FAILED && put_memory(new, range)
+    }
+
+    /// Elsewhere there is no way to do that in one step.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn put_private(&self, _: Range) -> bool {
+        false
     }
 
     fn replace_page(&self, range: Range, page: Range, broken: bool) -> bool {
@@ -336,7 +349,9 @@ impl Node {
         }
         let put = match readable(page) {
             // Nor can it be stored to, unless it was made private.
-            Some(true) if range.kind == Kind::Shared && !self.private.load(Ordering::Relaxed) => put_copy(page),
+            Some(true) if range.kind == Kind::Shared && !self.private.load(Ordering::Relaxed) => {
+                self.put_copy(range, page)
+            }
             // It was another thread that made it readable, or the disk has come back.
             Some(true) => return true,
             _ => put_zeros(page),
@@ -347,16 +362,45 @@ impl Node {
         put
     }
 
+    /// Puts memory with the same bytes in the place of a page that can be read but not stored to: for file systems that do
+    /// not let a file be mapped again when they have failed. Nobody else stores to it meanwhile, for nobody can.
+    ///
+    /// Copies next to each other come from next to each other, so that they are one mapping for the system, which has so many
+    /// and no more.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn put_copy(&self, range: Range, page: Range) -> bool {
+        let Some(copies) = lazily(&self.copies, range.len()) else { return false };
+        let copy = copies.wrapping_byte_add(page.start - range.start).cast();
+        let to = libc::iovec { iov_base: copy, iov_len: page.len() };
+        let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
+        // SAFETY: (3) a system call, for the page may be gone the next moment; it writes to memory that only this uses.
+        let copied = unsafe { libc::process_vm_readv(libc::getpid(), &to, 1, &from, 1, 0) } == page.len() as isize;
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        let len = page.len();
+        // SAFETY: as in `put_zeros`; the kind is writable, as the copy is, in whose place nothing is left but room for another.
+        copied && unsafe { libc::mremap(copy, len, len, flags, page.address()) != libc::MAP_FAILED }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn put_copy(&self, _: Range, _: Range) -> bool {
+        false
+    }
+
     /// The bits that say which pages were replaced; `None` if there is no memory for them.
     fn bits(&self, range: Range) -> Option<*mut AtomicU8> {
-        let known = self.replaced.load(Ordering::Relaxed);
-        if !known.is_null() {
-            return Some(known);
-        }
-        let bits = anonymous(bytes_of_bits(range))?.cast();
-        self.replaced.store(bits, Ordering::Relaxed);
-        Some(bits)
+        lazily(&self.replaced, bytes_of_bits(range))
     }
+}
+
+/// Memory that is asked for when it is first needed; by the elected thread only.
+fn lazily<T>(place: &AtomicPtr<T>, len: usize) -> Option<*mut T> {
+    let known = place.load(Ordering::Relaxed);
+    if !known.is_null() {
+        return Some(known);
+    }
+    let new = anonymous(len)?.cast();
+    place.store(new, Ordering::Relaxed);
+    Some(new)
 }
 
 fn set(flag: &AtomicBool) -> bool {
@@ -416,29 +460,17 @@ fn readable(_: Range) -> Option<bool> {
     None
 }
 
-/// Puts memory with the same bytes in the place of a page that can be read but not stored to: for file systems that do not
-/// let a file be mapped again when they have failed. Nobody else stores to it meanwhile, for nobody can.
+/// Moves memory of the caller's own to the place of pages, in one step.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn put_copy(page: Range) -> bool {
-    let Some(copy) = anonymous(page.len()) else { return false };
-    let to = libc::iovec { iov_base: copy, iov_len: page.len() };
-    let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
-    // SAFETY: (3) a system call, for the page may be gone the next moment; it writes to what is the caller's own.
-    let copied = unsafe { libc::process_vm_readv(libc::getpid(), &to, 1, &from, 1, 0) } == page.len() as isize;
+fn put_memory(memory: *mut c_void, pages: Range) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: as in `put_zeros`; the kind is writable, as the copy is.
-    let put =
-        copied && unsafe { libc::mremap(copy, page.len(), page.len(), flags, page.address()) } != libc::MAP_FAILED;
+    // SAFETY: as in `put_zeros`; what is moved is as long as the pages, and has their rights.
+    let put = unsafe { libc::mremap(memory, pages.len(), pages.len(), flags, pages.address()) } != libc::MAP_FAILED;
     if !put {
         // SAFETY: nobody else knows it.
-        unsafe { libc::munmap(copy, page.len()) };
+        unsafe { libc::munmap(memory, pages.len()) };
     }
     put
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn put_copy(_: Range) -> bool {
-    false
 }
 
 /// `None` if the system does not say.
@@ -598,10 +630,13 @@ impl Registry {
         debug_assert_eq!(node.active.load(Ordering::Relaxed), 0);
         let range = node.range();
         node.set(Range::NOWHERE);
-        let bits = node.replaced.swap(ptr::null_mut(), Ordering::Relaxed);
-        if let Some(range) = range.filter(|_| !bits.is_null()) {
-            // SAFETY: `bits` mapped it, as long as this; the handler, which alone uses it, does not come here any more.
-            unsafe { libc::munmap(bits.cast(), bytes_of_bits(range)) };
+        let bits = node.replaced.swap(ptr::null_mut(), Ordering::Relaxed).cast();
+        let copies = node.copies.swap(ptr::null_mut(), Ordering::Relaxed);
+        for (memory, len) in range.iter().flat_map(|&range| [(bits, bytes_of_bits(range)), (copies, range.len())]) {
+            if !memory.is_null() {
+                // SAFETY: `lazily` mapped it, as long as this; the handler, which alone uses it, does not come here any more.
+                unsafe { libc::munmap(memory, len) };
+            }
         }
         self.free.push(node);
     }
@@ -994,11 +1029,11 @@ mod tests {
     #[test]
     fn what_can_be_read_and_not_stored_to_is_copied_if_nothing_else_works() {
         let a = Guarded::new(2, Kind::Shared);
-        assert!(put_copy(a.range.page_of(a.range.start)));
+        assert!(a.node.put_copy(a.range, a.range.page_of(a.range.start)));
         assert_eq!(a.bytes(), [2, 3]);
         a.at(0).store(8, Ordering::Relaxed);
         a.lose(1);
-        assert!(!put_copy(a.range.page_of(a.range.start + rustix::param::page_size())));
+        assert!(!a.node.put_copy(a.range, a.range.page_of(a.range.start + rustix::param::page_size())));
         a.node.file.store(-1, Ordering::Relaxed);
         assert!(a.fault(rustix::param::page_size()));
         assert_eq!(a.bytes(), [8, 0]);

@@ -53,10 +53,13 @@ pub(crate) struct Backing {
     reserved: u64,
     /// Whether any may be set aside, also by an attempt that failed.
     may_have_slack: bool,
-    /// What system calls cannot do with the handle.
-    limits: HandleLimits,
-    /// A handle of the caller's has the same open file, and could be told of a failed write-back in its place.
-    shares_failures: bool,
+    /// How long the file may be by what growing it did, also where that failed.
+    grown_to: u64,
+    /// It is the caller's own open file, who can change its flags, and could be told of a failed write-back in its place.
+    shares_handle: bool,
+    /// The caller's open file, which has the lock that was asked for, if this one is another.
+    #[expect(dead_code, reason = "kept open")]
+    locked: Option<File>,
     /// Nobody else can reach the file, nor find it after a kill.
     nameless: bool,
 }
@@ -72,24 +75,30 @@ impl Backing {
         share(&mut options, lock, rights);
         let file = options.open(path).map_err(|e| lock::sharing_conflict(Error::io("cannot open", e)))?;
         // Locked first: the length counts only once nobody who respects the lock can change it.
-        lock.take(&file, rights)?;
-        let file = Held::new(file, lock != Lock::None);
+        let taken = lock.take(&file, rights)?;
+        let file = Held::new(file, taken);
+        file.note_lock(taken, rights);
         let len = Self::true_len(&file)?;
         let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
         Ok(Self { path: Some(path), ..Self::of(file, len) })
     }
 
-    /// A second descriptor for a handle of the caller's.
+    /// The file of a handle of the caller's, opened anew where the system can: then what the caller does with the handle
+    /// makes no difference, and a failed write-back is reported to both.
     ///
     /// # Errors
     /// `Io` (permission) if the handle cannot do what the mode needs, before anything is changed.
     pub(crate) fn adopt(file: &File, rights: Rights, lock: Lock) -> Result<Self> {
-        let file = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
-        check_handle(&file, rights)?;
-        lock.take(&file, rights)?;
-        let limits = HandleLimits::of(&file);
-        let len = if limits.direct { Self::regular_len(&file)? } else { Self::true_len(&file)? };
-        Ok(Self { limits, shares_failures: true, ..Self::of(Held::new(file, false), len) })
+        let second = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
+        check_handle(&second, rights)?;
+        let taken = lock.take(&second, rights)?;
+        let (file, shares_handle, locked) = match reopened(&second, rights) {
+            Some(own) => (own, false, taken.then_some(second)),
+            None => (second, true, None),
+        };
+        let is_direct = shares_handle && HandleLimits::of(&file).direct;
+        let len = if is_direct { Self::regular_len(&file)? } else { Self::true_len(&file)? };
+        Ok(Self { shares_handle, locked, ..Self::of(Held::new(file, false), len) })
     }
 
     fn of(file: Held, len: u64) -> Self {
@@ -102,8 +111,9 @@ impl Backing {
             preallocate: true,
             reserved: 0,
             may_have_slack: false,
-            limits: HandleLimits::default(),
-            shares_failures: false,
+            grown_to: 0,
+            shares_handle: false,
+            locked: None,
             nameless: false,
         }
     }
@@ -208,9 +218,17 @@ impl Backing {
             return Ok(());
         }
         let reserved = self.preallocate && len <= self.reserved;
-        extend(&self.file, self.len, len, self.preallocate && !reserved)?;
+        self.may_have_slack |= self.preallocate;
+        extend(&self.file, self.len, len, self.preallocate && !reserved, &mut self.grown_to)?;
         self.set_known_len(len);
         Ok(())
+    }
+
+    /// After growing it failed: makes the file as long again as it was, if nobody else has changed its length. `false` if it
+    /// may hold something of this value's that is no part of the array.
+    pub(crate) fn take_back_growth(&mut self, len: u64) -> Result<bool> {
+        let most = std::mem::take(&mut self.grown_to);
+        Ok(most <= len || self.truncate(len, most)?)
     }
 
     /// Sets disk space aside beyond the end, in steps that grow with the file, so that growing by many small pieces
@@ -233,8 +251,20 @@ impl Backing {
     /// Marks a `.npy` file that is about to have bytes up to `reach` which no header counts; `header` is the one that will
     /// stand in the file meanwhile. After a kill, [`reach_of_killed`](Self::reach_of_killed) tells the next who opens it.
     pub(crate) fn mark_growth(&mut self, header: &[u8], reach: u64) {
-        if !self.nameless {
+        if self.marks_are_sure() {
             self.file.mark_growth(header, reach);
+        }
+    }
+
+    /// Whether nobody else can be growing the file, so that who left a mark is gone.
+    fn marks_are_sure(&self) -> bool {
+        !self.nameless && self.file.is_exclusive()
+    }
+
+    /// For a `.npy` file that ends with its array, at `end`: there is nothing that a killed growth has left behind.
+    pub(crate) fn forget_killed(&mut self, end: u64) {
+        if self.len == end && self.marks_are_sure() {
+            self.file.remove_mark();
         }
     }
 
@@ -251,7 +281,7 @@ impl Backing {
     /// How far a growth of this file went that was killed before the header counted it; `None` unless this header, and no
     /// other, is the one that was to be replaced.
     pub(crate) fn reach_of_killed(&self, header: &[u8]) -> Result<Option<u64>> {
-        if self.nameless {
+        if !self.marks_are_sure() {
             return Ok(None);
         }
         self.file.reach_of_killed(header).map_err(|e| Error::io("cannot read the mark of a growing file", e))
@@ -292,7 +322,7 @@ impl Backing {
         }
         let done = truncate(&self.file, len, len..=most).map_err(|e| Error::io("cannot truncate the file", e))?;
         if done {
-            self.reserved = 0;
+            (self.reserved, self.grown_to) = (0, 0);
             self.set_known_len(len);
         }
         Ok(done)
@@ -305,17 +335,27 @@ impl Backing {
 
     /// Whether [`write_at`](Self::write_at) puts bytes where they are meant to be, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
-        !self.limits.appends && !self.limits.direct && cfg!(any(target_os = "linux", target_os = "android"))
+        let limits = self.limits();
+        !limits.appends && !limits.direct && cfg!(any(target_os = "linux", target_os = "android"))
     }
 
     /// Whether system calls read any bytes into any memory.
     pub(crate) fn reads_anywhere(&self) -> bool {
-        !self.limits.direct
+        !self.limits().direct
+    }
+
+    fn limits(&self) -> HandleLimits {
+        if self.shares_handle { HandleLimits::of(&self.file) } else { HandleLimits::default() }
     }
 
     /// Whether somebody else may have been told of a failed write-back, who then was the only one.
     pub(crate) fn shares_failures(&self) -> bool {
-        self.shares_failures
+        self.shares_handle
+    }
+
+    /// Whether this process opened it, and was not forked from one that did.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.file.is_of_this_process()
     }
 
     /// For what was written where a flush of the pages does not reach.
@@ -332,10 +372,15 @@ impl Backing {
         write_all(&self.file, bytes, offset).map_err(|e| Error::io("cannot write", e))
     }
 
-    /// Writes from the end on, which was looked for just before; it makes the file longer.
+    /// Writes from the end on, which makes the file longer.
+    ///
+    /// # Errors
+    /// `Truncated`, or `InvalidInput` if somebody else has added to it: nothing is written then.
     pub(crate) fn write_at_end(&mut self, bytes: &[u8], end: u64) -> Result<()> {
         let len = end + bytes.len() as u64;
         check_size_limit(len)?;
+        check_len(&self.file, end)?;
+        self.grown_to = len;
         write_all(&self.file, bytes, end).map_err(|e| Error::io("cannot write", e))?;
         self.set_known_len(len);
         Ok(())
@@ -515,28 +560,45 @@ fn truncated(len: u64, expected: u64) -> Error {
     )
 }
 
-/// Grows a file from `old` to `new` bytes.
+/// Whether a file is as long as it was when it was last looked at.
+fn check_len(file: &File, expected: u64) -> Result<()> {
+    match Backing::regular_len(file)? {
+        len if len < expected => Err(truncated(len, expected)),
+        len if len > expected => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the file was {expected} bytes long, and is {len} now: somebody else has just added to it"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Grows a file from `old` to `new` bytes. After an error it is as it was, or its length is at most `grown_to`.
 ///
 /// # Errors
-/// `Truncated` if it has fewer than `old`.
-fn extend(file: &File, old: u64, new: u64, preallocate: bool) -> Result<()> {
+/// `Truncated` if it has fewer than `old`, `InvalidInput` if it has more.
+fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_to: &mut u64) -> Result<()> {
     if new == old {
         return Ok(());
     }
     check_size_limit(new)?;
-    let len = Backing::regular_len(file)?;
-    if len < old {
-        return Err(truncated(len, old));
-    }
-    let grown = if preallocate { allocate(file, old, new - old) } else { Ok(false) };
-    let grown = grown.and_then(|done| if done { Ok(()) } else { truncate(file, new, old..=new).map(drop) });
-    grown.map_err(|e| {
-        // ext4 keeps part of the growth after running out of space.
-        let _ = truncate(file, old, old..=new);
+    check_len(file, old)?;
+    // First the space, and then the length: so whoever adds to the file meanwhile is not taken for this.
+    let allocated = if preallocate { allocate(file, old, new - old, grown_to) } else { Ok(()) };
+    let extended = allocated.and_then(|()| {
+        let expected = old..=(*grown_to).max(old);
+        if !expected.contains(&file.metadata()?.len()) {
+            return Err(io::Error::other("somebody else has just changed its length"));
+        }
+        *grown_to = new;
+        file.set_len(new)
+    });
+    extended.map_err(|e| {
+        // ext4 keeps what it found before the space ran out.
+        let _ = truncate(file, old, old..=(*grown_to).max(old));
         let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
         match Backing::regular_len(file) {
             Ok(len) if len == old => error,
-            _ => error.and("nor could it be taken back: the file is longer now"),
+            _ => error.and("and it has another length now"),
         }
     })
 }
@@ -553,25 +615,30 @@ fn truncate(file: &File, len: u64, now: std::ops::RangeInclusive<u64>) -> io::Re
     Ok(true)
 }
 
-/// `Ok(false)` where the file system cannot; then the file stays sparse.
+/// Takes disk space from the end of a file on. Where the file system cannot, the file stays sparse; where it can only
+/// together with the length, that reaches up to `grown_to`.
 ///
 /// The system call itself: glibc's `posix_fallocate` writes to every block where it is missing.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn allocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
-    use rustix::io::Errno;
-    loop {
-        return match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, len) {
-            Ok(()) => Ok(true),
-            Err(Errno::INTR) => continue,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-            Err(e) => Err(e.into()),
-        };
+fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    // NFS has no call that leaves the length alone.
+    for flags in [FallocateFlags::KEEP_SIZE, FallocateFlags::empty()] {
+        if flags.is_empty() {
+            *grown_to = offset + len;
+        }
+        match retry_on_intr(|| fallocate(file, flags, offset, len)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            done => return Ok(done?),
+        }
     }
+    Ok(())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn allocate(_: &File, _: u64, _: u64) -> io::Result<bool> {
-    Ok(false)
+fn allocate(_: &File, _: u64, _: u64, _: &mut u64) -> io::Result<()> {
+    Ok(())
 }
 
 /// Sets disk space aside beyond the end of the file, without changing its length.
@@ -655,7 +722,28 @@ fn names_only(_: rustix::fs::OFlags) -> bool {
     false
 }
 
-/// What a handle of the caller's cannot do, by the flags it was opened with.
+/// The same file, opened anew. `None` where the system does not let us.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reopened(file: &File, rights: Rights) -> Option<File> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+    let flags = rustix::fs::fcntl_getfl(file).ok()?.bits() as i32;
+    let mut options = OpenOptions::new();
+    options.read(true).write(rights.writes_file());
+    // It is to be as durable as the caller's.
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags & (libc::O_SYNC | libc::O_DSYNC));
+    let own = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let (a, b) = (own.metadata().ok()?, file.metadata().ok()?);
+    ((a.dev(), a.ino()) == (b.dev(), b.ino())).then_some(own)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reopened(_: &File, _: Rights) -> Option<File> {
+    None
+}
+
+/// What a handle of the caller's cannot do, by the flags it has now.
 #[derive(Clone, Copy, Debug, Default)]
 struct HandleLimits {
     /// Linux writes at the end through a handle opened for appending, whatever the position asked for.
@@ -737,7 +825,10 @@ mod tests {
             backing.preallocate(preallocate);
             backing.reserve(20);
             std::fs::write(&path, [1; 100]).unwrap();
-            backing.grow(50).unwrap();
+            assert_eq!(backing.grow(50).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert!(backing.take_back_growth(10).unwrap());
+            assert_eq!(backing.write_at_end(&[2; 5], 10).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert!(backing.take_back_growth(10).unwrap());
             assert!(!backing.truncate(20, 50).unwrap());
             backing.release_reserve().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);

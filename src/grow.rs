@@ -134,7 +134,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         } else {
             self.grow_to(new).and_then(|()| self.store_rows(rows, block))
         };
-        stored.and_then(|()| self.rewrite_header(&header)).map_err(|e| self.undo(before, header, end, e))
+        stored.and_then(|()| self.rewrite_header(&header)).map_err(|e| self.undo(before, header, e))
     }
 
     /// Adds rows to the file by writing them, which for so few is one step: the length never is without them, whoever
@@ -157,7 +157,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         if n > before.layout.rows() {
             self.mark_growth(end)?;
             let grown = self.grow_to(new).and_then(|()| self.rewrite_header(&header));
-            return grown.map_err(|e| self.undo(before, header, end, e));
+            return grown.map_err(|e| self.undo(before, header, e));
         }
         // The header goes before what it counts, and the memory before what it shows.
         if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
@@ -165,7 +165,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         }
         let shrunk =
             self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
-        shrunk.map_err(|e| self.undo(before, header, old_end, e))?;
+        shrunk.map_err(|e| self.undo(before, header, e))?;
         self.backing()?.unmark_growth();
         Ok(())
     }
@@ -215,12 +215,12 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         self.relayout(new)
     }
 
-    /// Back to what was before a failure, of a file that had at most `most` bytes meanwhile, and perhaps the `new` header.
+    /// Back to what was before a failure, of a file that may have the `new` header.
     ///
     /// A file that was made shorter stays so: what was cut off is gone, and zeros in its place would be a lie. If not all is
     /// as it was before, nothing more is known, and the array is poisoned; the mark stays, for the next who opens the file.
-    fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, most: u64, failure: Error) -> Error {
-        let undone = matches!(self.undo_steps(before, new, most), Ok(true));
+    fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, failure: Error) -> Error {
+        let undone = matches!(self.undo_steps(before, new), Ok(true));
         if !undone {
             self.poison();
         }
@@ -231,7 +231,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     }
 
     /// Whether all is as it was.
-    fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>, most: u64) -> Result<bool> {
+    fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>) -> Result<bool> {
         let Before { layout, header } = before;
         let old_end = layout.span(self.offset(), Placement::InPlace)?.end();
         if self.backing()?.refresh_len()? < old_end {
@@ -250,7 +250,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             *self.header() = Some(old);
         }
         // What others have added to a file that did not grow is theirs, and no harm to the array.
-        Ok(self.backing()?.truncate(old_end, most)? || most == old_end)
+        self.backing()?.take_back_growth(old_end)
     }
 
     /// Whether the file still is what this array knows of it: as long at least, with the same header before it. Where the
@@ -342,10 +342,16 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let bytes = self.layout().row_bytes(start..start + rows)?;
         let offset = self.offset() + bytes.start as u64;
         if self.backing()?.writes_at() {
-            return write_block(block.view(), axis, |bytes, at| self.write_bytes(bytes, offset + at as u64));
+            return write_block(block.view(), axis, |bytes, at| {
+                if at > 0 {
+                    // Writing would make a file that was truncated meanwhile longer again, with nothing in the gap.
+                    self.pages().check_file()?;
+                }
+                self.write_bytes(bytes, offset + at as u64)
+            });
         }
-        self.view_mut().slice_axis_mut(axis, Slice::from(start..start + rows)).assign(block);
-        Ok(())
+        // There may be no space for it yet.
+        self.guarded_mut(|mut view| view.slice_axis_mut(axis, Slice::from(start..start + rows)).assign(block))
     }
 }
 

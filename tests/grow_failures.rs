@@ -167,8 +167,8 @@ fn a_growth_that_cannot_be_taken_back_is_no_secret() {
     // An array that does not come about can say it only in the error.
     fs::write(&path, [0; 16]).unwrap();
     let options = || MmapArrayMut::<f64>::options().extend(true).shape(1000);
-    let no_truncation = [no(libc::SYS_ftruncate, libc::EIO), mapping[1]];
-    let e = refusing(&no_truncation, || refused(options().opened(&path), ErrorKind::Io));
+    let open = || refused(options().opened(&path), ErrorKind::Io);
+    let e = at_each(&[libc::SYS_ftruncate], but_one(1), || refusing(&mapping, open));
     assert!(e.to_string().contains("could not be made as short again"), "{e}");
     assert_eq!(len(&path), 8000);
     fs::write(&path, [0; 16]).unwrap();

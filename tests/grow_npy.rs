@@ -247,20 +247,28 @@ fn add(path: &Path, bytes: &[u8]) {
 
 /// What a process leaves that is killed in an append, before it comes to the header: an array that was never dropped, the
 /// rows, and the old header.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(target_os = "linux")]
 fn killed_in_an_append(path: &Path, rows: &Array2<i32>) {
     let header = fs::read(path).unwrap()[..128].to_vec();
-    let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(path).unwrap();
+    let mut a = open::<i32, Ix2>(path);
     a.append(rows).unwrap();
-    never_dropped(a);
+    never_dropped(path, a);
     rewrite(path, &header);
 }
 
-/// As in a process that is killed, and yet no leak.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-fn never_dropped<A: bytemuck::Pod + Send + Sync, D: Dimension + 'static>(a: MmapArrayMut<A, D>) {
+/// As in a process that is killed, and yet no leak: its locks end with it.
+#[cfg(target_os = "linux")]
+fn never_dropped<A: bytemuck::Pod + Send + Sync, D: Dimension + 'static>(path: &Path, a: MmapArrayMut<A, D>) {
     type Anything = Box<dyn std::any::Any + Send>;
     static ARRAYS: std::sync::Mutex<Vec<Anything>> = std::sync::Mutex::new(Vec::new());
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let fd = entry.unwrap().path();
+        if fs::read_link(&fd).is_ok_and(|to| to == path) {
+            let fd = fd.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            // SAFETY: no memory is involved.
+            assert_eq!(unsafe { libc::flock(fd, libc::LOCK_UN) }, 0);
+        }
+    }
     ARRAYS.lock().unwrap().push(Box::new(a));
 }
 
@@ -269,7 +277,7 @@ fn rewrite(path: &Path, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(target_os = "linux")]
 #[test]
 fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     let folder = folder();
@@ -283,7 +291,7 @@ fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
     let left = fs::read(&path).unwrap();
     assert_eq!(*MmapArray::<i32, Ix2>::options().lock(Lock::None).load_npy(&path).unwrap(), numbers(0, 10, 3));
     // Opening, reading and closing take nothing away, and do not forget.
-    let again = || MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+    let again = || open::<i32, Ix2>(&path);
     assert_eq!(*again(), numbers(0, 10, 3));
     again().close().unwrap();
     assert_eq!(fs::read(&path).unwrap(), left);
@@ -306,7 +314,7 @@ fn rows_that_an_append_left_behind_are_no_part_of_the_array() {
 }
 
 /// The mark of a killed append is of that file, with that header, as far as that append went.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(target_os = "linux")]
 #[test]
 fn what_no_killed_append_left_behind_stays_whatever_mark_the_file_bears() {
     let folder = folder();
@@ -314,7 +322,7 @@ fn what_no_killed_append_left_behind_stays_whatever_mark_the_file_bears() {
     let whole = saved(&numbers(0, 3, 3), false);
     let stays = |path: &Path| {
         let before = contents(folder.path());
-        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(path).unwrap();
+        let mut a = open::<i32, Ix2>(path);
         refused(a.append(&numbers(33, 1, 3)), ErrorKind::InvalidInput);
         refused(a.append(&numbers(33, 0, 3)), ErrorKind::InvalidInput);
         refused(a.resize(100), ErrorKind::InvalidInput);
@@ -344,23 +352,44 @@ fn what_no_killed_append_left_behind_stays_whatever_mark_the_file_bears() {
     // An array that was never dropped, of which no row is half told: its header counts all.
     for shrunk in [false, true] {
         fs::write(&path, &whole).unwrap();
-        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+        let mut a = open::<i32, Ix2>(&path);
         a.append(&numbers(7, 2, 3)).unwrap();
         if shrunk {
             a.resize(2).unwrap();
         }
-        never_dropped(a);
+        never_dropped(&path, a);
+        add(&path, &[7; 12]);
+        stays(&path);
+    }
+    // Of one that is alive, and only about to count its rows: who has no lock to himself cannot tell.
+    marked();
+    let live = open::<i32, Ix2>(&path);
+    let before = contents(folder.path());
+    let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+    refused(a.append(&numbers(33, 1, 3)), ErrorKind::InvalidInput);
+    refused(a.resize(1), ErrorKind::InvalidInput);
+    drop((a, live));
+    assert_eq!(contents(folder.path()), before);
+    // What a killed append has left was removed, or was never there, before somebody added to the file.
+    for grew in [true, false] {
+        marked();
+        if grew {
+            open::<i32, Ix2>(&path).append(&numbers(7, 0, 3)).unwrap();
+        } else {
+            File::options().write(true).open(&path).unwrap().set_len(whole.len() as u64).unwrap();
+            drop(open::<i32, Ix2>(&path));
+        }
+        assert_eq!(fs::read(&path).unwrap(), whole);
         add(&path, &[7; 12]);
         stays(&path);
     }
     // One whose append was refused, and taken back.
-    #[cfg(target_os = "linux")]
     {
         use common::kernel::{no, refusing};
         fs::write(&path, &whole).unwrap();
-        let mut a = MmapArrayMut::<i32, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+        let mut a = open::<i32, Ix2>(&path);
         refusing(&[no(libc::SYS_pwrite64, libc::EIO)], || refused(a.append(&numbers(7, 2, 3)), ErrorKind::Io));
-        never_dropped(a);
+        never_dropped(&path, a);
         add(&path, &[7; 12]);
         stays(&path);
     }

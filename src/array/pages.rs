@@ -9,10 +9,11 @@
 //!    ([`Pages::write_over`]), or the whole array ([`FileWriter`]).
 #![allow(unsafe_code)]
 
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, TryLockError};
 
 use bytemuck::NoUninit;
 
@@ -64,7 +65,17 @@ impl<'a> Pages<'a> {
 
     /// Asks the system to bring something to the disk, or whether it is there. An error poisons the array.
     pub(crate) fn sync(self, ask: impl FnOnce() -> Result<()>) -> Result<()> {
-        let _one_at_a_time = lock(&self.sync.asking);
+        let is_child = self.backing.is_some_and(|backing| !backing.is_of_this_process());
+        let _one_at_a_time = match self.sync.asking.try_lock() {
+            Ok(mine) => mine,
+            Err(TryLockError::WouldBlock) if is_child => {
+                return Err(Error::io(
+                    "this process was forked while a thread of its parent was waiting for the disk, and so cannot",
+                    io::ErrorKind::WouldBlock.into(),
+                ));
+            }
+            Err(_) => lock(&self.sync.asking),
+        };
         self.check_poison()?;
         self.poisoning(ask())
     }
@@ -90,7 +101,12 @@ impl<'a> Pages<'a> {
         if self.mapping.len() > 0
             && let Some(backing) = self.backing
         {
-            let (len, end) = (backing.current_len()?, self.in_file + self.mapping.len() as u64);
+            let end = self.in_file + self.mapping.len() as u64;
+            // A disk that has failed may not even say that.
+            let len = match backing.current_len() {
+                Err(_) if self.mapping.faulted() => end,
+                len => len?,
+            };
             if len < end {
                 return Err(Error::new(
                     ErrorKind::Truncated,
@@ -175,7 +191,8 @@ impl<'a> Pages<'a> {
 
     /// Waits until the range is written back. `false` if it is not known to be, because something was not.
     fn is_written(self, range: Range<usize>) -> Result<bool> {
-        let Some(backing) = self.backing else { return Ok(false) };
+        // A forked child would take the answer from its parent, whose array it is, and may find the lock held for ever.
+        let Some(backing) = self.backing.filter(|backing| backing.is_of_this_process()) else { return Ok(false) };
         let _one_at_a_time = lock(&self.sync.asking);
         if self.sync.unwritten.load(Ordering::Relaxed) || self.mapping.faulted() {
             return Ok(false);
@@ -304,8 +321,11 @@ impl<'a> FileWriter<'a> {
 
     /// Writes bytes of elements, `start` bytes from the start of the array.
     pub(crate) fn write_at(self, bytes: &[u8], start: usize) -> Result<()> {
-        if start.checked_add(bytes.len()).is_none_or(|end| end > self.pages.len()) {
-            return Err(Error::new(ErrorKind::InvalidInput, "bytes that are no part of the array"));
+        match start.checked_add(bytes.len()) {
+            // It would hide that the file was truncated before.
+            Some(end) if end == self.pages.len() => self.pages.check_file()?,
+            Some(end) if end < self.pages.len() => {}
+            _ => return Err(Error::new(ErrorKind::InvalidInput, "bytes that are no part of the array")),
         }
         match self.pages.backing {
             // SAFETY: (2) by the demand of `new`.

@@ -62,7 +62,7 @@ impl Draft {
     }
 
     fn extended(mut self, len: u64, preallocate: bool) -> Result<Self> {
-        extend(&self.file, 0, len, preallocate)?;
+        extend(&self.file, 0, len, preallocate, &mut 0)?;
         self.len = len;
         Ok(self)
     }
@@ -169,7 +169,9 @@ impl Draft {
 
     /// Excludes others from the moment the file has a name.
     pub(crate) fn lock(&self, lock: Lock) -> Result<()> {
-        lock.take(&self.file, Rights::ReadWrite)
+        let taken = lock.take(&self.file, Rights::ReadWrite)?;
+        self.file.note_lock(taken, Rights::ReadWrite);
+        Ok(())
     }
 
     /// Lets readers in from the moment the file is at its path: for one that nobody has mapped any more. What is left of

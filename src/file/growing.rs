@@ -87,6 +87,10 @@ pub(super) fn unmark(file: &File) -> bool {
     }
 }
 
+pub(super) fn is_marked(file: &File) -> bool {
+    !matches!(read(file), Ok(None))
+}
+
 /// How far a growth was to reach that started from this very file with this header.
 pub(super) fn reach(file: &File, header: &[u8]) -> io::Result<Option<u64>> {
     let Some(mark) = read(file)? else { return Ok(None) };

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::growing;
 use crate::access::Rights;
@@ -47,21 +48,21 @@ pub enum Lock {
 }
 
 impl Lock {
-    /// Never upgrades: a failed upgrade would lose the lock that was there.
-    pub(super) fn take(self, file: &File, rights: Rights) -> Result<()> {
+    /// Whether there is a lock now. Never upgrades: a failed upgrade would lose the lock that was there.
+    pub(super) fn take(self, file: &File, rights: Rights) -> Result<bool> {
         if self == Lock::None || cfg!(windows) {
-            return Ok(());
+            return Ok(false);
         }
         loop {
             let taken = if rights.writes_file() { file.try_lock() } else { file.try_lock_shared() };
             return match taken {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(true),
                 Err(TryLockError::WouldBlock) => Err(locked(file, rights)),
                 Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(TryLockError::Error(e)) if !has_no_locks(&e) => {
                     Err(Error::io("cannot lock the file (`Lock::None` opens it without a lock)", e))
                 }
-                Err(TryLockError::Error(_)) if self == Lock::BestEffort => Ok(()),
+                Err(TryLockError::Error(_)) if self == Lock::BestEffort => Ok(false),
                 Err(TryLockError::Error(e)) => Err(Error::new(
                     ErrorKind::Unsupported,
                     "the file cannot be locked, and `Lock::Required` was asked for",
@@ -111,6 +112,8 @@ fn has_no_locks(e: &io::Error) -> bool {
 pub(super) struct Held {
     file: File,
     locked: bool,
+    /// Whether nobody else has a lock, and so nobody who asks for one writes to the file.
+    exclusive: AtomicBool,
     /// Whether this value marked the file.
     marked: bool,
     /// Known from the first mark on.
@@ -121,7 +124,23 @@ pub(super) struct Held {
 impl Held {
     /// `locked`: the lock is this file's own, not that of a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
-        Self { file, locked, marked: false, identity: None, process: std::process::id() }
+        Self {
+            file,
+            locked,
+            exclusive: AtomicBool::new(false),
+            marked: false,
+            identity: None,
+            process: std::process::id(),
+        }
+    }
+
+    /// See [`Lock::take`]. Who only reads shares the lock.
+    pub(super) fn note_lock(&self, taken: bool, rights: Rights) {
+        self.exclusive.store(taken && rights.writes_file(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.exclusive.load(Ordering::Relaxed)
     }
 
     /// Whether this process opened it, and was not forked from one that did.
@@ -148,9 +167,9 @@ impl Held {
         growing::reach(&self.file, header)
     }
 
-    /// For a mark that a killed process has left, when what it marked is gone.
+    /// Removes a mark that a killed process has left, when there is nothing that it would mark.
     pub(super) fn remove_mark(&mut self) {
-        self.marked = true;
+        self.marked = self.marked || growing::is_marked(&self.file);
         self.unmark_growth();
     }
 

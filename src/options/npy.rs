@@ -84,6 +84,9 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
             }
             _ => e,
         })?;
+        if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
+            backing.forget_killed(placed.layout.span(placed.offset, Placement::InPlace)?.end());
+        }
         self.finish(placed, mapping, backing, M::RIGHTS.into())
     }
 }

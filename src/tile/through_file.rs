@@ -99,7 +99,8 @@ impl<'a> ThroughFile<'a> {
                 stop.set();
             }
         });
-        lock(&failed).take().map_or(Ok(()), Err)
+        lock(&failed).take().map_or(Ok(()), Err)?;
+        self.writer.pages().check_file()
     }
 
     /// Writes a tile, and tells between which bytes of the array it lies.
