@@ -373,8 +373,10 @@ impl Node {
         let copy = copies.wrapping_byte_add(page.start - range.start).cast();
         let to = libc::iovec { iov_base: copy, iov_len: page.len() };
         let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
+        // SAFETY: it may be called anywhere, and has no demands.
+        let here = unsafe { libc::getpid() };
         // SAFETY: (3) a system call, for the page may be gone the next moment; it writes to memory that only this uses.
-        let copied = unsafe { libc::process_vm_readv(libc::getpid(), &to, 1, &from, 1, 0) } == page.len() as isize;
+        let copied = unsafe { libc::process_vm_readv(here, &to, 1, &from, 1, 0) } == page.len() as isize;
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
         let len = page.len();
         // SAFETY: as in `put_zeros`; the kind is writable, as the copy is, in whose place nothing is left but room for another.
@@ -417,11 +419,6 @@ fn bit_of(range: Range, page: Range) -> (usize, u8) {
 fn bytes_of_bits(range: Range) -> usize {
     range.pages().div_ceil(8)
 }
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use libc::mmap as map;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use libc::mmap64 as map;
 
 /// New memory of whole pages, all zero; takes up nothing until it is used.
 fn anonymous(len: usize) -> Option<*mut c_void> {

@@ -295,8 +295,8 @@ impl Mapping {
         #[cfg(unix)]
         let _inside = match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) => {
-                // SAFETY: the watch was made in `around` with the rights of this mapping, and is dropped before it.
                 let file = MappedFile { file: backing.file(), offset: in_file, truncatable: backing.is_reachable() };
+                // SAFETY: the watch was made in `around` for this mapping's kind, and is dropped before it.
                 let inside = unsafe { self.watch.enter(map.as_ptr(), map.len(), file) };
                 Some(inside.map_err(|e| Error::io("cannot install a signal handler", e))?)
             }

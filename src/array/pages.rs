@@ -164,12 +164,20 @@ impl<'a> Pages<'a> {
     /// nothing is done.
     ///
     /// # Errors
-    /// `Io` if it could not be written back.
+    /// `Io` if it could not be written back, or the system refuses it (locked memory).
     pub(crate) fn evict(self, range: Range<usize>) -> Result<()> {
-        if self.mapping.is_shared() && self.is_written(range.clone())? {
-            self.mapping.evict(range)?;
-        }
-        Ok(())
+        self.evict_if_possible(range)?
+    }
+
+    /// [`evict`](Self::evict), where it does not matter if the system refuses it.
+    pub(crate) fn try_evict(self, range: Range<usize>) -> Result<()> {
+        self.evict_if_possible(range).map(drop)
+    }
+
+    /// The outer error is one of write-back.
+    fn evict_if_possible(self, range: Range<usize>) -> Result<Result<()>> {
+        let evicts = self.mapping.is_shared() && self.is_written(range.clone())?;
+        Ok(if evicts { self.mapping.evict(range) } else { Ok(()) })
     }
 
     /// Drops pages from the page cache which no process has mapped, once they are on the disk.

@@ -253,12 +253,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Waits for what was stored there to be written back, and evicts it. That it cannot be evicted is no failure.
+    /// Fails if what was stored there could not be written back.
     fn evict(&self, bytes: Range<usize>, uncache: bool) -> Result<()> {
-        if self.purpose != Purpose::Read {
-            self.pages.wait_for_writeback(bytes.clone())?;
-        }
-        let _ = self.pages.evict(bytes.clone());
+        self.pages.try_evict(bytes.clone())?;
         if uncache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
