@@ -1,0 +1,45 @@
+//! Dimensions, with what ndarray has for those only that have an axis to take away.
+
+use ndarray::{ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
+use ndarray_mmap::{Accumulate, Blocks, Total};
+
+pub trait Axes: Dimension {
+    /// By `sum_axis`; the axis must be there.
+    fn sums<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> ArrayD<A::Sum>;
+
+    /// By `mean_axis`; the axis must be there.
+    fn means<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Total>::Mean>>;
+}
+
+impl Axes for Ix0 {
+    fn sums<A: Accumulate>(_: Blocks<'_, A, Self>, axis: Axis) -> ArrayD<A::Sum> {
+        panic!("no {axis:?}");
+    }
+
+    fn means<A: Accumulate>(_: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Total>::Mean>> {
+        panic!("no {axis:?}");
+    }
+}
+
+macro_rules! axes {
+    ($($dim:ty)*) => {$(
+        impl Axes for $dim {
+            fn sums<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> ArrayD<A::Sum> {
+                blocks.sum_axis(axis).into_dyn()
+            }
+
+            fn means<A: Accumulate>(
+                blocks: Blocks<'_, A, Self>,
+                axis: Axis,
+            ) -> Option<ArrayD<<A::Sum as Total>::Mean>> {
+                blocks.mean_axis(axis).map(|means| means.into_dyn())
+            }
+        }
+    )*};
+}
+axes!(Ix1 Ix2 Ix3 Ix4 IxDyn);
+
+/// A shape in as many dimensions as `D` has.
+pub fn dim<D: Dimension>(shape: &[usize]) -> D {
+    D::from_dimension(&IxDyn(shape)).unwrap_or_else(|| panic!("{shape:?} has another number of axes"))
+}

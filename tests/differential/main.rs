@@ -1,0 +1,186 @@
+//! Random operations on random arrays, and the same on plain arrays in memory: after each step the array, its file to the
+//! byte, and all that lies beside it are what they must be, whatever the element, the shape, the order, the mode, and the
+//! kind of file; and what is refused is refused as it is documented, and changes nothing.
+//!
+//! The cases are numbered, and a case is the same whenever it is run. A failure says how to run that case alone, and what
+//! is left of it when all steps are dropped that it does not take.
+//!
+//! - `NDARRAY_MMAP_CASES`: how many.
+//! - `NDARRAY_MMAP_SEED`: the number of the first. Default: 1.
+//! - `NDARRAY_MMAP_STEPS`: of each case these steps only, by their numbers: `0,3,4`.
+//!
+//! With `--nocapture` it says how often each thing was done.
+#![cfg(target_os = "linux")]
+
+mod axes;
+#[path = "../common/mod.rs"]
+mod common;
+mod counts;
+mod element;
+mod file;
+#[path = "../mount/mod.rs"]
+mod mount;
+mod others;
+mod random;
+mod session;
+mod source;
+mod steps;
+mod sums;
+mod walks;
+
+use std::any::type_name;
+use std::cell::{Cell, RefCell};
+use std::env;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use ndarray::{Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
+use ndarray_mmap::{Bool8, Datetime64, units};
+
+use axes::Axes;
+use counts::Counts;
+use element::Element;
+use random::Random;
+use session::Session;
+
+/// One case, of an element and a dimension.
+type Run = fn(&Case<'_>, &Counts, &RefCell<Vec<String>>);
+
+struct Case<'c> {
+    seed: u64,
+    steps: &'c [usize],
+    folder: &'c Path,
+    full: bool,
+}
+
+fn run<A: Element, D: Axes>(case: &Case<'_>, counts: &Counts, log: &RefCell<Vec<String>>) {
+    counts.add("elements", type_name::<A>());
+    counts.add("dimensions", D::NDIM.map_or("dynamic".into(), |n| format!("{n}")));
+    let mut session = Session::<A, D>::new(case.folder, case.full, counts, log);
+    for &step in case.steps {
+        session.step(&mut Random::part(case.seed, step as u64));
+    }
+    session.leave();
+}
+
+/// Every element, and every dimension, but not all pairs of them: that would take the compiler too long.
+const RUNS: &[Run] = &[
+    run::<u8, IxDyn>,
+    run::<u8, Ix1>,
+    run::<i16, IxDyn>,
+    run::<i16, Ix2>,
+    run::<u32, Ix3>,
+    run::<i64, IxDyn>,
+    run::<i64, Ix4>,
+    run::<f32, IxDyn>,
+    run::<f32, Ix2>,
+    run::<f64, IxDyn>,
+    run::<f64, Ix0>,
+    run::<f64, Ix3>,
+    run::<Bool8, IxDyn>,
+    run::<[u16; 3], IxDyn>,
+    run::<[u16; 3], Ix1>,
+    run::<Datetime64<units::Millisecond>, IxDyn>,
+    #[cfg(feature = "num-complex")]
+    run::<num_complex::Complex<f32>, IxDyn>,
+    #[cfg(feature = "half")]
+    run::<half::f16, IxDyn>,
+    #[cfg(feature = "rend")]
+    run::<rend::f32_be, IxDyn>,
+    #[cfg(feature = "rend")]
+    run::<rend::i16_be, Ix2>,
+    #[cfg(feature = "rend")]
+    run::<rend::f64_be, IxDyn>,
+    #[cfg(feature = "rend")]
+    run::<rend::unaligned::f64_ube, IxDyn>,
+    #[cfg(feature = "rend")]
+    run::<rend::unaligned::i32_ule, Ix2>,
+];
+
+thread_local! {
+    /// What the last panic of a case said. `None` outside of cases.
+    static SAID: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Runs a case in a folder of its own. What went wrong, if anything, and what was done until then.
+fn outcome(case: &Case<'_>, counts: &Counts) -> Result<(), (String, Vec<String>)> {
+    let run = RUNS[Random::new(case.seed).below(RUNS.len())];
+    let folder = tempfile::tempdir_in(case.folder).unwrap();
+    let case = Case { folder: folder.path(), ..*case };
+    let log = RefCell::default();
+    SAID.set(Some(String::new()));
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&case, counts, &log)));
+    let said = SAID.take().unwrap_or_default();
+    ran.map_err(|_| (said, log.take()))
+}
+
+/// The steps that a failure takes.
+fn minimal(case: &Case<'_>) -> Vec<usize> {
+    let mut steps = case.steps.to_vec();
+    loop {
+        let dropped = (0..steps.len()).rev().find(|&i| {
+            let mut fewer = steps.clone();
+            fewer.remove(i);
+            outcome(&Case { steps: &fewer, ..*case }, &Counts::default()).is_err()
+        });
+        match dropped {
+            Some(i) => steps.remove(i),
+            None => return steps,
+        };
+    }
+}
+
+fn numbers_of(variable: &str) -> Option<Vec<u64>> {
+    let text = env::var(variable).ok()?;
+    Some(text.split(',').map(|n| n.parse().unwrap_or_else(|_| panic!("{variable}: {text:?}"))).collect())
+}
+
+/// So many cases, in a folder; of those that fail it says how, and how to see it again.
+fn cases(test: &str, folder: &Path, full: bool, count: u64, between: impl Fn(u64)) -> Counts {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| match SAID.take() {
+        Some(_) => SAID.set(Some(info.to_string())),
+        None => before(info),
+    }));
+    let first = numbers_of("NDARRAY_MMAP_SEED").map_or(1, |numbers| numbers[0]);
+    let count = numbers_of("NDARRAY_MMAP_CASES").map_or(count, |numbers| numbers[0]);
+    let only = numbers_of("NDARRAY_MMAP_STEPS");
+    let counts = Counts::default();
+    let mut failures = vec![];
+    for seed in first..first + count {
+        between(seed);
+        let length = 6 + Random::part(seed, u64::MAX).below(20);
+        let steps =
+            only.as_ref().map_or((0..length).collect(), |only| only.iter().map(|&n| n as usize).collect::<Vec<_>>());
+        let case = Case { seed, steps: &steps, folder, full };
+        counts.add("cases", test);
+        if outcome(&case, &counts).is_ok() {
+            continue;
+        }
+        let steps = minimal(&case);
+        let Err((said, log)) = outcome(&Case { steps: &steps, ..case }, &Counts::default()) else {
+            failures.push(format!("case {seed} fails, but not always"));
+            continue;
+        };
+        let steps = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        failures.push(format!(
+            "NDARRAY_MMAP_SEED={seed} NDARRAY_MMAP_CASES=1 NDARRAY_MMAP_STEPS={steps} cargo test --all-features --test \
+             differential {test} -- --include-ignored\n  {}\n  {said}\n",
+            log.join("\n  ")
+        ));
+        if failures.len() == 10 {
+            break;
+        }
+    }
+    let _ = panic::take_hook();
+    println!("{counts}");
+    assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n"));
+    counts
+}
+
+#[test]
+fn arrays_are_what_plain_arrays_are_and_files_what_numpy_would_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = "arrays_are_what_plain_arrays_are_and_files_what_numpy_would_write";
+    cases(test, folder.path(), false, 400, |_| ());
+}
