@@ -44,6 +44,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         let left = if random.coin() { 0 } else { random.below(self.file.behind.len()) };
         file.set_len((self.file.end() + left) as u64).unwrap();
         self.file.behind.truncate(left);
+        self.cut_behind = true;
         self.did("others cut what is behind", left)
     }
 
@@ -168,10 +169,11 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             file.set_len(cut as u64).unwrap();
             self.file.values = ndarray::ArrayD::from_shape_simple_fn(IxDyn(&vec![0; self.values.ndim()]), A::zeroed);
             self.leave();
-            return self.begin(random) || self.full;
+            return true;
         }
         self.values = self.file.values.clone();
-        self.open(random) || self.array.is_none()
+        self.open(random);
+        true
     }
 
     /// Another array of the same file, and in it what is in the file.

@@ -12,6 +12,7 @@ use ndarray_mmap::{
     Opens, Result, Staged,
 };
 
+use crate::Known;
 use crate::axes::{Axes, dim};
 use crate::common::{Creates, Doors, names};
 use crate::counts::Counts;
@@ -92,6 +93,8 @@ pub struct Session<'c, A: 'static, D> {
     pub private: bool,
     /// Somebody else has spelled the header anew since this array read it.
     pub strange_header: bool,
+    /// Somebody else has cut what followed the array since it was opened.
+    pub cut_behind: bool,
     /// The disk may have no room.
     pub full: bool,
     pub log: &'c RefCell<Vec<String>>,
@@ -115,6 +118,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             array: None,
             private: false,
             strange_header: false,
+            cut_behind: false,
             full,
             log,
             counts,
@@ -123,6 +127,10 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
 
     pub fn note(&self, what: impl Into<String>) {
         self.log.borrow_mut().push(what.into());
+    }
+
+    pub fn known(&self, known: Known) {
+        self.counts.add("known disagreements", format!("{known:?}"));
     }
 
     /// Random elements of a shape.
@@ -144,6 +152,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         self.values = ArrayD::from_shape_simple_fn(IxDyn(shape), A::zeroed);
         self.private = false;
         self.strange_header = false;
+        self.cut_behind = false;
     }
 
     /// The model is what is in the file, and it is at the path.
@@ -354,6 +363,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         }
         self.is_at_path();
         self.strange_header = false;
+        self.cut_behind = false;
         let aligned = self.is_aligned();
         self.private = random.one_in(if aligned { 5 } else { 1 });
         let refused = (!aligned && random.one_in(4)).then_some(ErrorKind::Misaligned);

@@ -3,9 +3,10 @@
 use ndarray::{ArrayD, Axis, IxDyn, Slice, concatenate};
 use ndarray_mmap::{Advice, ErrorKind, Result};
 
+use crate::Known;
 use crate::axes::{Axes, dim};
 use crate::element::Element;
-use crate::file::outermost;
+use crate::file::{outermost, size};
 use crate::random::Random;
 use crate::session::{Handle, Place, Session, grown};
 use crate::source::Source;
@@ -14,10 +15,11 @@ use crate::{each, stored, writable};
 pub type Step<'c, A, D> = (u32, fn(&mut Session<'c, A, D>, &mut Random) -> bool);
 
 impl<'c, A: Element, D: Axes> Session<'c, A, D> {
-    /// One step of any kind. `false` if nothing is left that a further step could be done with.
-    pub fn step(&mut self, random: &mut Random) -> bool {
+    /// One step of any kind; a beginning, where nothing is open.
+    pub fn step(&mut self, random: &mut Random) {
         if self.array.is_none() {
-            return self.begin(random);
+            self.begin(random);
+            return;
         }
         let steps: &[Step<'c, A, D>] = &[
             (4, Self::store_an_element),
@@ -53,7 +55,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             (2, Self::refused_doors),
             (2, Self::publish),
             (4, Self::reopen),
-            (1, Self::begin),
+            (1, Self::begin_anew),
         ];
         let total: u32 = steps.iter().map(|step| step.0).sum();
         // Not every step suits every array.
@@ -70,10 +72,15 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
                 .unwrap();
             if step(self, random) {
                 self.check();
-                return true;
+                return;
             }
         }
         panic!("no step suits this array");
+    }
+
+    fn begin_anew(&mut self, random: &mut Random) -> bool {
+        self.begin(random);
+        true
     }
 
     /// A step was done.
@@ -209,7 +216,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         let Some(axis) = self.axis() else { return false };
         let mut shape = self.values.shape().to_vec();
         shape[axis.0] = random.pick(&[0, 1, 1, 1, 2, 5, 40, 1000]);
-        if shape.iter().product::<usize>() + self.values.len() > 30_000 || self.values.shape()[axis.0] > 1_000_000 {
+        if size(&shape) + size(self.values.shape()) > 30_000 {
             return false;
         }
         let more = Self::any_values(random, &shape);
@@ -254,7 +261,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             6 => random.up_to(2 * rows + 3),
             _ => random.up_to(3000),
         };
-        if shape.iter().product::<usize>() > 30_000 || shape[axis.0] > 1_000_000 {
+        if size(&shape) > 30_000 {
             return false;
         }
         let n = shape[axis.0];
@@ -375,7 +382,8 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             let refused = each!(array, a => a.into_dimensionality::<ndarray::Ix5>().map(drop));
             self.is_refused(refused, &[ErrorKind::ShapeMismatch], "into_dimensionality");
             self.did("into_dimensionality", "of another number of axes");
-            return self.open(random) || self.array.is_none();
+            self.open(random);
+            return true;
         }
         fn there_and_back<A, D, M>(
             array: ndarray_mmap::MmapArrayBase<A, D, M>,
@@ -463,10 +471,9 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         self.did(if new { "publish_new" } else { "publish" }, "");
         self.check();
         if matches!(self.place, Place::Path) {
-            self.open(random) || self.array.is_none()
-        } else {
-            self.begin(random) || self.full
+            self.open(random);
         }
+        true
     }
 
     /// Gives the array up, by `close` or drop, and opens the file in another mode.
@@ -477,17 +484,18 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         let array = self.array.take().unwrap();
         if random.coin() {
             self.did("close", "");
-            each!(array, a => a.close()).unwrap();
+            let closed = each!(array, a => a.close());
+            match closed {
+                Err(e) if self.cut_behind && e.kind() == ErrorKind::Truncated => self.known(Known::CloseAfterOthersCut),
+                closed => closed.unwrap(),
+            }
         } else {
             self.did("drop", "");
             drop(array);
         }
         self.values = self.file.values.clone();
         self.check();
-        if !self.open(random) {
-            // Refused; nothing is open now.
-            self.array = None;
-        }
+        self.open(random);
         true
     }
 }
