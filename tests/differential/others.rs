@@ -217,7 +217,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
                 };
                 ("more than there is", opened, ErrorKind::TooShort)
             }
-            2 if len % size != 0 => (
+            2 if !len.is_multiple_of(size) => (
                 "a broken element",
                 MmapArray::<A>::options().lock(Lock::None).opened(&path).map(drop),
                 ErrorKind::LengthNotMultiple,

@@ -548,8 +548,8 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             assert_eq!(view.shape(), self.values.shape(), "the array's shape");
             let same = view.iter().zip(&self.values).all(|(x, y)| bytemuck::bytes_of(x) == bytemuck::bytes_of(y));
             if !same {
-                let at = view.indexed_iter().zip(&self.values);
-                let at = at.filter(|((_, x), y)| bytemuck::bytes_of(*x) != bytemuck::bytes_of(*y)).next().unwrap();
+                let mut at = view.indexed_iter().zip(&self.values);
+                let at = at.find(|((_, x), y)| bytemuck::bytes_of(*x) != bytemuck::bytes_of(*y)).unwrap();
                 panic!("the array has {:?} at {:?}, not {:?}", at.0.1, at.0.0, at.1);
             }
             assert_eq!(offset, self.file.offset() as u64, "the array's offset");

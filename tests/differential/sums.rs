@@ -117,10 +117,6 @@ impl Wide {
         }
     }
 
-    fn abs(self) -> f64 {
-        self.parts().iter().map(|x| x.abs()).sum()
-    }
-
     /// Exactly an integer; a floating-point number up to `off`.
     #[track_caller]
     fn check(self, expected: Self, off: f64, what: &dyn Debug) {
