@@ -189,6 +189,10 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
         if !shape.contains(&0) && !self.file.offset().is_multiple_of(align_of::<A>()) {
             reasons.push(ErrorKind::Misaligned);
         }
+        if self.strange_header {
+            // It may be the one that the array knows that has no room.
+            reasons.push(ErrorKind::Unsupported);
+        }
         if self.strange_header || !self.file.behind.is_empty() {
             reasons.push(ErrorKind::InvalidInput);
         }

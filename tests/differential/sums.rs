@@ -56,9 +56,9 @@ impl Ways {
             blocks = blocks.keep_cached(keep);
         }
         #[cfg(feature = "rayon")]
-        if self.parallel {
-            blocks = blocks.parallel(true);
-        }
+        let blocks = blocks.parallel(self.parallel);
+        #[cfg(not(feature = "rayon"))]
+        let _ = self.parallel;
         blocks
     }
 }
