@@ -13,13 +13,16 @@
 #![cfg(target_os = "linux")]
 
 mod axes;
+mod begin;
 #[path = "../common/mod.rs"]
 mod common;
 mod counts;
 mod element;
 mod file;
+mod growing;
 #[path = "../mount/mod.rs"]
 mod mount;
+mod open;
 mod others;
 mod random;
 mod session;
@@ -109,6 +112,8 @@ const RUNS: &[Run] = &[
 /// when it is mended.
 #[derive(Clone, Copy, Debug)]
 enum Known {
+    /// An append to an array without axes is documented as `InvalidInput`, and is `ShapeMismatch`.
+    AppendWithoutAxes,
     /// An append, `resize` or `write_rows` finds that something follows the array; then somebody cuts that, as they may:
     /// and `close` says `Truncated`, of a file that is as long as the array.
     CloseAfterOthersCut,
