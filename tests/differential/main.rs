@@ -211,7 +211,7 @@ fn cases(test: &str, runs: &[Run], folder: &Path, full: bool, count: u64, before
 fn arrays_are_what_plain_arrays_are_and_files_what_numpy_would_write() {
     let folder = tempfile::tempdir().unwrap();
     let test = "arrays_are_what_plain_arrays_are_and_files_what_numpy_would_write";
-    cases(test, RUNS, folder.path(), false, 400, &|_| ());
+    cases(test, RUNS, folder.path(), false, 600, &|_| ());
 }
 
 /// As long as the disk has room, all is as ever; where it has none, that is said, and nothing has changed.
