@@ -281,7 +281,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         let healthy = self
             .check_poison()
             .and_then(|()| if self.mapping.is_writable() { self.pages().check_file() } else { Ok(()) });
-        let released = self.backing.as_mut().map_or(Ok(()), Backing::release_reserve);
+        let end = self.offset + self.mapping.len() as u64;
+        let released = self.backing.as_mut().map_or(Ok(()), |backing| backing.release_reserve(end));
         healthy.and(released).map_err(|e| self.named(e))
     }
 

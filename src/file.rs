@@ -297,20 +297,13 @@ impl Backing {
         Ok(removed)
     }
 
-    /// Frees the disk space set aside beyond the end of the file.
-    ///
-    /// # Errors
-    /// `Truncated` if the file is shorter than it was when it was last looked at: it is not made longer.
-    pub(crate) fn release_reserve(&mut self) -> Result<()> {
+    /// Frees the disk space set aside beyond `end`, if the file ends there. (Rows that somebody else has added lie in that
+    /// space; and a file that was truncated is not made longer.)
+    pub(crate) fn release_reserve(&mut self, end: u64) -> Result<()> {
         if !self.may_have_slack || !self.file.is_of_this_process() {
             return Ok(());
         }
-        // Rows that somebody else has added since lie in that space.
-        let len = self.current_len()?;
-        if len < self.len {
-            return Err(truncated(len, self.len));
-        }
-        let released = truncate(&self.file, self.len, self.len..=self.len);
+        let released = truncate(&self.file, end, end..=end);
         released.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
     }
 
@@ -830,7 +823,7 @@ mod tests {
             assert_eq!(backing.write_at_end(&[2; 5], 10).unwrap_err().kind(), ErrorKind::InvalidInput);
             assert!(backing.take_back_growth(10).unwrap());
             assert!(!backing.truncate(20, 50).unwrap());
-            backing.release_reserve().unwrap();
+            backing.release_reserve(10).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
             assert!(backing.truncate(20, 100).unwrap());
             assert_eq!(backing.current_len().unwrap(), 20);

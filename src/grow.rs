@@ -27,10 +27,10 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// larger steps, beyond the end of the file, until [`close`](Self::close) gives it back.
     ///
     /// # Errors
-    /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis.
+    /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis, or the array has no axes.
     /// - [`ErrorKind::Io`]: storage full ...
-    /// - [`ErrorKind::InvalidInput`] if the array has no axes, if something else follows it in the file (see below), or if
-    ///   the header of a `.npy` file is no longer the one that this array last read or wrote: somebody else has added rows,
+    /// - [`ErrorKind::InvalidInput`] if something else follows the array in the file (see below), or if the header of a
+    ///   `.npy` file is no longer the one that this array last read or wrote: somebody else has added rows,
     ///   or written the header anew. Open the file again.
     /// - [`ErrorKind::Truncated`] if the file is shorter than the array; [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
     /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
@@ -45,17 +45,24 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// The exception is what an append to a `.npy` file had stored when it was killed, before the header counted it: the next
     /// call that grows or shrinks that array removes it. It is recognised by a mark on the file, the attribute
     /// `user.ndarray-mmap.growing`, which says how far this one growth was to reach and from which header on. The mark is
-    /// worth nothing once the header is another one, in a copy of the file, and for what lies beyond its reach; and
-    /// [`close`](Self::close) and drop take it back. Where a file cannot have one (some network file systems, tmpfs before
-    /// Linux 6.6, systems other than Linux and macOS), what a killed append left behind is refused too.
+    /// worth nothing once the header is another one, in a copy of the file, and for what lies beyond its reach;
+    /// [`close`](Self::close) and drop take it back. And only an array that has the file's [lock](crate::Lock) to itself sets
+    /// a mark, or goes by one: so whoever left it is gone.
+    ///
+    /// Where there is no such lock ([`Lock::None`](crate::Lock::None), file systems without locks), or a file cannot have a
+    /// mark (some network file systems, tmpfs before Linux 6.6, systems other than Linux and macOS, an array behind
+    /// something else in its file), what a killed append left behind is refused too.
     ///
     /// # Fork
     /// Of an array that a child process inherits by `fork`, lock, mark and the space set aside stay the parent's: the child
-    /// may read, drop and close it, but only one of the two may change its length.
+    /// may read and store, drop and close it, but only one of the two may change its length, and only one should
+    /// [`flush`](Self::flush) it, for a failed write-back is reported once. (What the child passes over is not evicted.)
     ///
     /// # Live readers
     /// The header of a `.npy` file is written last, when the rows are there: whoever opens it at any moment finds the
     /// array without them or with them. In a raw file the rows that were complete stay as they are.
+    ///
+    /// In a raw file a killed append may leave rows of zeros behind them.
     ///
     /// What reads a header only once, as NumPy does, could meet one of which half is new: an error, or fewer rows than
     /// there are, never wrong ones. Mostly one digit is all that changes, and in some 90,000 openings by NumPy beside
@@ -119,9 +126,10 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             return Err(Error::new(ErrorKind::Overflow, format!("{rows} rows and {more} more cannot be counted")));
         };
         let new = old.with_rows(total)?;
-        let header = self.header_of(&new)?;
         let end = new.span(self.offset(), Placement::InPlace)?.end();
-        let old_end = self.check_end()?;
+        let old_end = self.check_file()?;
+        let header = self.header_of(&new)?;
+        self.check_nothing_follows(old_end)?;
         if more == 0 {
             return Ok(());
         }
@@ -147,9 +155,10 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     fn resize_rows(&mut self, n: usize) -> Result<()> {
         let old = self.layout().clone();
         let new = old.with_rows(n)?;
-        let header = self.header_of(&new)?;
-        let old_end = self.check_end()?;
         let end = new.span(self.offset(), Placement::InPlace)?.end();
+        let old_end = self.check_file()?;
+        let header = self.header_of(&new)?;
+        self.check_nothing_follows(old_end)?;
         if n == old.rows() {
             return Ok(());
         }
@@ -278,14 +287,12 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         Ok(end)
     }
 
-    /// [`check_file`](Self::check_file), and the file has to end there too, unless it goes on with what a killed append
-    /// left behind, which is removed.
-    fn check_end(&mut self) -> Result<u64> {
-        let end = self.check_file()?;
+    /// The file has to end with the array, unless it goes on with what a killed append left behind, which is removed.
+    fn check_nothing_follows(&mut self, end: u64) -> Result<()> {
         let len = self.backing()?.len();
         let left_behind = len > end && self.is_left_behind(end, len)?;
         if len == end || left_behind && self.backing()?.remove_left_behind(end, len)? {
-            return Ok(end);
+            return Ok(());
         }
         Err(Error::new(
             ErrorKind::InvalidInput,

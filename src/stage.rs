@@ -43,7 +43,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
             return Err(Error::new(ErrorKind::Unsupported, "the array has no file to publish"));
         };
         let published = resolve(&path).and_then(|target| {
-            backing.release_reserve()?;
+            backing.release_reserve(backing.len())?;
             let draft = backing.into_draft();
             draft.inherit(&target)?;
             // All of it, the header too, is there before the name is.

@@ -20,7 +20,9 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     ///
     /// # Errors
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): afterwards, the file is shorter than the array's end.
-    /// - [`ErrorKind::Fault`](crate::ErrorKind::Fault): the file is as long as it was, but some of it could not be had.
+    /// - [`ErrorKind::Fault`](crate::ErrorKind::Fault): the file is as long as it was, but some of it could not be read, or
+    ///   stored to.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the system does not say how long the file is, or lets no handler be installed.
     /// - [`ErrorKind::Poisoned`](crate::ErrorKind::Poisoned): an earlier call failed, and `f` was not called.
     ///
     /// With the first two, `f` ran to its end, and its result is gone. From then on the array is poisoned: `flush` and later
@@ -28,9 +30,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     ///
     /// # What the array shows afterwards
     /// - After `Truncated`, zeros in all of it, or in what was cut off: the promise that its bytes stay was broken.
-    /// - After `Fault`, what it showed before. Only a page that could not be had is now memory of this process, which
-    ///   reaches no file: with the bytes that could still be read (a page that could be read but not stored to), or
-    ///   zeros.
+    /// - After `Fault`, what it showed before, but for pages that could not be read, which are zeros. Where it was storing
+    ///   that failed, the array is now a private copy of the file: what is stored later stays in memory.
     ///
     /// So it remains safe to look at, and what was seen does not change, in [`scratch`](MmapArrayBase::scratch) and
     /// [`staged`](crate::Staged) arrays too. There is one exception, which nobody can mend: a page that was seen, that the

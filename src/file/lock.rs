@@ -42,8 +42,9 @@ pub enum Lock {
     /// the promise of the door by other means.
     ///
     /// Those who write then agree on who makes the file longer or shorter. Growing and shrinking look at its length
-    /// right before they set it, and leave what somebody else has added; but in the moment between the two nothing but a
-    /// lock keeps others out.
+    /// right before they set it, and leave what somebody else has added; but in the moment between the look and the system
+    /// call nothing but a lock keeps others out. Nor is what a killed append left behind removed without one: see
+    /// [`append`](crate::MmapArrayBase::append).
     None,
 }
 

@@ -108,17 +108,6 @@ const RUNS: &[Run] = &[
     run::<rend::unaligned::i32_ule, Ix2>,
 ];
 
-/// What the crate is known to do otherwise than is documented: each is counted where it happens, and taken from this list
-/// when it is mended.
-#[derive(Clone, Copy, Debug)]
-enum Known {
-    /// An append to an array without axes is documented as `InvalidInput`, and is `ShapeMismatch`.
-    AppendWithoutAxes,
-    /// An append, `resize` or `write_rows` finds that something follows the array; then somebody cuts that, as they may:
-    /// and `close` says `Truncated`, of a file that is as long as the array.
-    CloseAfterOthersCut,
-}
-
 thread_local! {
     /// What the last panic of a case said. `None` outside of cases.
     static SAID: Cell<Option<String>> = const { Cell::new(None) };

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_mmap::{Error, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Mode, Staged};
 
-use crate::Known;
 use crate::axes::Axes;
 use crate::common::names;
 use crate::counts::Counts;
@@ -124,10 +123,6 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
 
     pub fn note(&self, what: impl Into<String>) {
         self.log.borrow_mut().push(what.into());
-    }
-
-    pub fn known(&self, known: Known) {
-        self.counts.add("known disagreements", format!("{known:?}"));
     }
 
     /// Random elements of a shape.
