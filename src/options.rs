@@ -212,8 +212,9 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
             .map_err(|e| e.with_path(path))
     }
 
-    /// Maps a file that is open already. The array keeps a descriptor of its own; the position of the caller's does not
-    /// matter and is not moved.
+    /// Maps a file that is open already. The array keeps a descriptor of its own (two, if a lock is asked for); the position
+    /// of the caller's does not matter and is not moved. Where the system lets it (on Linux, by `/proc`), the file is opened
+    /// anew, so that flags such as `O_APPEND` do not matter either, and a failed write-back is reported to both.
     ///
     /// Takes no lock unless asked to by [`lock`](Self::lock): it would belong to the caller's handle, and all copies of it.
     /// So, if asked to (on unix, where the lock is `flock`),
