@@ -92,6 +92,14 @@ impl Error {
         self
     }
 
+    /// A file of `len` bytes that had `expected`, or more.
+    pub(crate) fn truncated(len: u64, expected: u64) -> Self {
+        Self::new(
+            ErrorKind::Truncated,
+            format!("file was truncated to {len} bytes while an array that ends at {expected} was mapped"),
+        )
+    }
+
     /// Says what went wrong besides.
     pub(crate) fn and(mut self, besides: &str) -> Self {
         self.0.message = format!("{} ({besides})", self.0.message).into();

@@ -545,18 +545,10 @@ fn write_all(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all(bytes)
 }
 
-/// A file of `len` bytes that had `expected` when it was last looked at.
-fn truncated(len: u64, expected: u64) -> Error {
-    Error::new(
-        ErrorKind::Truncated,
-        format!("file was truncated to {len} bytes while an array that ends at {expected} was mapped"),
-    )
-}
-
 /// Whether a file is as long as it was when it was last looked at.
 fn check_len(file: &File, expected: u64) -> Result<()> {
     match Backing::regular_len(file)? {
-        len if len < expected => Err(truncated(len, expected)),
+        len if len < expected => Err(Error::truncated(len, expected)),
         len if len > expected => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("the file was {expected} bytes long, and is {len} now: somebody else has just added to it"),

@@ -270,10 +270,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         let len = self.backing()?.refresh_len()?;
         if len < end {
             self.poison();
-            return Err(Error::new(
-                ErrorKind::Truncated,
-                format!("file was truncated to {len} bytes while an array that ends at {end} was mapped"),
-            ));
+            return Err(Error::truncated(len, end));
         }
         if let Some(header) = self.header().clone()
             && self.header_in_file(&header)? != header.bytes()

@@ -108,10 +108,7 @@ impl<'a> Pages<'a> {
                 len => len?,
             };
             if len < end {
-                return Err(Error::new(
-                    ErrorKind::Truncated,
-                    format!("file was cut to {len} bytes while an array that ends at {end} was mapped"),
-                ));
+                return Err(Error::truncated(len, end));
             }
         }
         if self.mapping.faulted() {
@@ -292,7 +289,7 @@ impl<'a> Pages<'a> {
         if backing.read_at(bytes, self.in_file + start as u64)? < bytes.len() {
             self.check_file()?;
             // It has grown again since.
-            return Err(Error::new(ErrorKind::Truncated, "file was cut for a while in which its array was read"));
+            return Err(Error::new(ErrorKind::Truncated, "file was truncated for a while in which its array was read"));
         }
         Ok(())
     }
