@@ -23,7 +23,7 @@
 #define CALLS(X)                                                                                                       \
     X(open) X(open_new) X(open_unnamed) X(stat) X(readlink) X(access) X(read) X(pread) X(write) X(pwrite) X(lseek)     \
     X(lengthen) X(cut) X(fallocate) X(mmap) X(mremap) X(msync) X(madvise) X(mincore) X(flock) X(unlock) X(fsync)       \
-    X(fsync_folder) X(fdatasync) X(syncfs) X(sync_file_range) X(sync_of_reader) X(fadvise) X(fsetxattr) X(fgetxattr) X(fremovexattr)     \
+    X(fsync_folder) X(fdatasync) X(syncfs) X(sync_file_range) X(fadvise) X(fsetxattr) X(fgetxattr) X(fremovexattr)     \
     X(linkat) X(rename) X(renameat2) X(unlink) X(fchmod) X(fchown) X(dup) X(getfl) X(seals) X(sigaction)               \
     X(pthread_create)
 
@@ -286,12 +286,7 @@ int syncfs(int fd) {
     ORIGINAL(syncfs);
     DONE_OR_NOT(CALL_syncfs, (syncs_pretended ? 0 : original(fd)))
 }
-/* By a descriptor that only reads, nothing was stored that could be lost. */
-int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags) {
-    ORIGINAL(sync_file_range);
-    int reads = (syscall(SYS_fcntl, fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
-    DONE_OR_NOT(reads ? CALL_sync_of_reader : CALL_sync_file_range, original(fd, at, len, flags))
-}
+PLAIN(sync_file_range, sync_file_range, (int fd, off64_t at, off64_t len, unsigned flags), (fd, at, len, flags))
 
 /* The only one that returns its error. */
 int posix_fadvise64(int fd, off64_t at, off64_t len, int advice) {

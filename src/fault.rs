@@ -369,18 +369,25 @@ impl Node {
     /// and no more.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn put_copy(&self, range: Range, page: Range) -> bool {
-        let Some(copies) = lazily(&self.copies, range.len()) else { return false };
-        let copy = copies.wrapping_byte_add(page.start - range.start).cast();
-        let to = libc::iovec { iov_base: copy, iov_len: page.len() };
-        let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
-        // SAFETY: it may be called anywhere, and has no demands.
-        let here = unsafe { libc::getpid() };
-        // SAFETY: (3) a system call, for the page may be gone the next moment; it writes to memory that only this uses.
-        let copied = unsafe { libc::process_vm_readv(here, &to, 1, &from, 1, 0) } == page.len() as isize;
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-        let len = page.len();
-        // SAFETY: as in `put_zeros`; the kind is writable, as the copy is, in whose place nothing is left but room for another.
-        copied && unsafe { libc::mremap(copy, len, len, flags, page.address()) != libc::MAP_FAILED }
+        if let Some(copies) = lazily(&self.copies, range.len()) {
+            let copy = copies.wrapping_byte_add(page.start - range.start).cast();
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+            let len = page.len();
+            // SAFETY: as in `put_zeros`; the kind is writable, as the copy is, in whose place nothing is left but room for
+            // another.
+            if copied(page, copy) && unsafe { libc::mremap(copy, len, len, flags, page.address()) } != libc::MAP_FAILED
+            {
+                return true;
+            }
+        }
+        // There is no room for so many, or this kernel has no such call: each is a mapping more.
+        let Some(copy) = anonymous(page.len()) else { return false };
+        if copied(page, copy) {
+            return put_memory(copy, page);
+        }
+        // SAFETY: nobody else knows it.
+        unsafe { libc::munmap(copy, page.len()) };
+        false
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -440,7 +447,7 @@ fn put_zeros(pages: Range) -> bool {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn readable(page: Range) -> Option<bool> {
     /// The only size of a set of signals that the kernel takes, in bytes.
-    const SIGNAL_SET: usize = 8;
+    const SIGNAL_SET: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
     // It reads a set from there, and then finds that it cannot be asked to do such a thing with it.
     // SAFETY: it fails, whatever is there, and changes nothing.
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, -1, page.address(), ptr::null_mut::<c_void>(), SIGNAL_SET) };
@@ -455,6 +462,17 @@ fn readable(page: Range) -> Option<bool> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn readable(_: Range) -> Option<bool> {
     None
+}
+
+/// Copies a page, which may be gone the next moment, to as much memory of the caller's own. Whether it was there.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn copied(page: Range, copy: *mut c_void) -> bool {
+    let to = libc::iovec { iov_base: copy, iov_len: page.len() };
+    let from = libc::iovec { iov_base: page.address(), iov_len: page.len() };
+    // SAFETY: it may be called anywhere, and has no demands.
+    let here = unsafe { libc::getpid() };
+    // SAFETY: (3) a system call; it writes to memory that only the caller uses.
+    unsafe { libc::process_vm_readv(here, &to, 1, &from, 1, 0) == page.len() as isize }
 }
 
 /// Moves memory of the caller's own to the place of pages, in one step.

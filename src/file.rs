@@ -57,6 +57,8 @@ pub(crate) struct Backing {
     grown_to: u64,
     /// It is the caller's own open file, who can change its flags, and could be told of a failed write-back in its place.
     shares_handle: bool,
+    /// Whether the file system is known to set no space aside.
+    cannot_reserve: bool,
     /// The caller's open file, which has the lock that was asked for, if this one is another.
     #[expect(dead_code, reason = "kept open")]
     locked: Option<File>,
@@ -91,6 +93,8 @@ impl Backing {
     pub(crate) fn adopt(file: &File, rights: Rights, lock: Lock) -> Result<Self> {
         let second = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
         check_handle(&second, rights)?;
+        // To open a device has effects of its own.
+        Self::regular(&second)?;
         let taken = lock.take(&second, rights)?;
         let (file, shares_handle, locked) = match reopened(&second, rights) {
             Some(own) => (own, false, taken.then_some(second)),
@@ -113,6 +117,7 @@ impl Backing {
             may_have_slack: false,
             grown_to: 0,
             shares_handle: false,
+            cannot_reserve: false,
             locked: None,
             nameless: false,
         }
@@ -235,13 +240,16 @@ impl Backing {
     /// costs little. The length stays; where there is no room, so does everything.
     pub(crate) fn reserve(&mut self, len: u64) {
         const SMALLEST_STEP: u64 = 1 << 20;
-        if !self.preallocate || len <= self.reserved.max(self.len) {
+        if !self.preallocate || self.cannot_reserve || len <= self.reserved.max(self.len) {
             return;
         }
         let wanted = len.saturating_add((len / 8).max(SMALLEST_STEP)).min(i64::MAX as u64);
         self.may_have_slack = true;
         match fallocate_keep_size(&self.file, self.len, wanted - self.len) {
             Ok(()) => self.reserved = wanted,
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                (self.cannot_reserve, self.may_have_slack) = (true, false)
+            }
             // What was found before the refusal is kept by ext4, whatever refused. If it cannot be given back now, then when
             // the array is closed.
             Err(_) => self.may_have_slack = !truncate(&self.file, self.len, self.len..=self.len).is_ok_and(|done| done),

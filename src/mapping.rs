@@ -238,17 +238,6 @@ impl Mapping {
         }
     }
 
-    /// Waits until what [`flush_async`](Self::flush_async) has started for a range is written. It is not durable then:
-    /// the disk may still hold it in a cache of its own, and the file's length may not be there.
-    pub(crate) fn wait_for_write_back(&self, range: Range<usize>, backing: &Backing, in_file: u64) -> Result<()> {
-        match &self.memory {
-            Memory::Shared(map) if !range.is_empty() => {
-                finish_write_back(map, range, backing, in_file).map_err(|e| Error::io("cannot write back", e))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Passes a hint on. Nothing to do outside unix, and for no memory.
     pub(crate) fn advise(&self, advice: Advice) -> Result<()> {
         #[cfg(unix)]
@@ -417,41 +406,22 @@ fn in_large_pages(map: MmapMut) -> MmapMut {
     map
 }
 
-/// `msync(MS_ASYNC)` does nothing on Linux; this is the call that starts writing.
+/// `msync(MS_ASYNC)` does nothing on Linux; this is the call that starts writing, where it does anything (not on overlayfs).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
-    sync_file_range(range, backing, in_file, libc::SYNC_FILE_RANGE_WRITE)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn finish_write_back(map: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
-    const ALL: libc::c_uint =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    match sync_file_range(range.clone(), backing, in_file, ALL) {
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => map.flush_range(range.start, range.len()),
-        synced => synced,
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn sync_file_range(range: Range<usize>, backing: &Backing, in_file: u64, what: libc::c_uint) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let (start, len) = (in_file + range.start as u64, range.len() as u64);
     let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let (start, len) = (start.try_into().map_err(too_far)?, len.try_into().map_err(too_far)?);
+    let file = backing.file().as_raw_fd();
     // SAFETY: a system call on a descriptor that is open, and that touches no memory of this process.
-    let answer = unsafe { libc::sync_file_range(backing.file().as_raw_fd(), start, len, what) };
+    let answer = unsafe { libc::sync_file_range(file, start, len, libc::SYNC_FILE_RANGE_WRITE) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn start_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
     map.flush_async_range(range.start, range.len())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn finish_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
-    map.flush_range(range.start, range.len())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]

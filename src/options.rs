@@ -221,8 +221,11 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
     /// - a lock which that handle has already is converted: a shared one becomes exclusive for a writing mode, and an
     ///   exclusive one shared for a reading mode, which lets others in;
     /// - a conversion that is refused ([`ErrorKind::Locked`]) may lose the lock that was there;
-    /// - what was taken or converted stays when the array is closed or dropped: until the caller unlocks the handle, or
-    ///   closes its last copy. Two arrays on one handle share one lock, and do not exclude each other.
+    /// - what was taken or converted stays when the array is closed or dropped, and when it then cannot be mapped: until the
+    ///   caller unlocks the handle, or closes its last copy. Two arrays on one handle share one lock, and do not exclude each other.
+    ///
+    /// Locks of another kind (`fcntl`) that this process has on the file are gone when the array is, for the system gives them
+    /// up with any descriptor of the file.
     ///
     /// # Errors
     /// Those of [`open`](Self::open); a handle that is not open for what the mode does is [`ErrorKind::Io`]

@@ -51,7 +51,6 @@ const TABLE: &[Row] = &[
     ("fdatasync", &[(Fail, &[EINTR, EIO, ENOSPC]), (After, &[EIO])]),
     ("syncfs", &[(Fail, &[EIO, ENOSPC])]),
     ("sync_file_range", &[(Fail, &[EIO, ENOSPC]), (From, &[EIO, ESPIPE])]),
-    ("sync_of_reader", &[(Fail, &[EIO, ENOSPC])]),
     ("fadvise", &[(Fail, &[EINVAL, EIO]), (From, &[EINVAL])]),
     ("fsetxattr", &[(Fail, &[ENOTSUP, ENOSPC, EDQUOT, EPERM]), (After, &[EIO])]),
     ("fgetxattr", &[(Fail, &[ENODATA, ENOTSUP, EIO])]),

@@ -31,7 +31,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # What the array shows afterwards
     /// - After `Truncated`, zeros in all of it, or in what was cut off: the promise that its bytes stay was broken.
     /// - After `Fault`, what it showed before, but for pages that could not be read, which are zeros. Where it was storing
-    ///   that failed, the array is now a private copy of the file: what is stored later stays in memory.
+    ///   that failed, the array is copy-on-write from then on: what is stored later stays in memory. (So on Linux. Elsewhere
+    ///   a page that could not be stored to is zeros.)
     ///
     /// So it remains safe to look at, and what was seen does not change, in [`scratch`](MmapArrayBase::scratch) and
     /// [`staged`](crate::Staged) arrays too. There is one exception, which nobody can mend: a page that was seen, that the
@@ -47,7 +48,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// On unix, the first guarded call of the process installs a handler of `SIGBUS` (other systems than Linux: and
     /// `SIGSEGV`). Faults outside of guarded calls go to the handler that was there before, and end the process if there
     /// was none. A handler installed later has the last word, and must call ours for what it does not know. A thread
-    /// that blocks the signal is not helped.
+    /// that blocks the signal is not helped, nor is a child process that is forked in a guarded call: it has to make one of
+    /// its own.
     ///
     /// Elsewhere it is a plain call. Windows does not let a mapped file be cut; a failing disk ends the process.
     /// More: [platforms](crate::doc::platform).

@@ -30,8 +30,6 @@ pub(crate) struct SyncState {
     /// After a failed flush nobody knows what reached the disk, after a fault what the array holds; and no later success
     /// can tell.
     poisoned: AtomicBool,
-    /// The system could not write something back: what is in memory may be the only copy.
-    unwritten: AtomicBool,
     /// Held while the system is asked what was written. It reports a failure once to each open file, whatever range it was
     /// asked about: so the next one to ask has to find it noted.
     asking: Mutex<()>,
@@ -55,7 +53,6 @@ impl<'a> Pages<'a> {
     /// From now on it is unknown what is on the disk.
     pub(crate) fn poison(self) {
         self.sync.poisoned.store(true, Ordering::Relaxed);
-        self.sync.unwritten.store(true, Ordering::Relaxed);
     }
 
     /// Passes a result on. Any error is the last thing that is known about the array.
@@ -157,8 +154,8 @@ impl<'a> Pages<'a> {
         let _ = self.mapping.populate(range);
     }
 
-    /// Drops the memory that this process holds, once it is on the disk. Nothing is lost: where something could be,
-    /// nothing is done.
+    /// Drops the memory that this process holds, once what was stored is on the disk. Nothing is lost: where something could
+    /// be, nothing is done.
     ///
     /// # Errors
     /// `Io` if it could not be written back, or the system refuses it (locked memory).
@@ -177,41 +174,46 @@ impl<'a> Pages<'a> {
         Ok(if evicts { self.mapping.evict(range) } else { Ok(()) })
     }
 
-    /// Drops pages from the page cache which no process has mapped, once they are on the disk.
+    /// Drops pages from the page cache which no process has mapped, once what was stored is on the disk. A page that is
+    /// stored to meanwhile is mapped again, and stays.
     ///
-    /// A page that is stored to meanwhile is mapped again, and stays.
+    /// Of an array that only reads, for pages that were not there before it brought them in: they hold nothing that others
+    /// have stored.
     ///
     /// # Errors
     /// `Io` if they could not be written back.
     pub(crate) fn drop_from_page_cache(self, range: Range<usize>) -> Result<()> {
+        // What was read of a copy-on-write array stays mapped.
         if let Some(backing) = self.backing
+            && self.mapping.is_shared()
             && !(self.mapping.is_writable() && backing.shares_failures())
             && self.is_written(range.clone())?
         {
-            // SAFETY: (1) it is on the disk as it is in memory.
+            // SAFETY: (1) it is on the disk as it is in memory: this array has stored nothing there, or it was written.
             unsafe { backing.drop_from_page_cache(self.in_file + range.start as u64, range.len()) };
         }
         Ok(())
     }
 
-    /// Waits until the range is written back. `false` if it is not known to be, because something was not.
+    /// Waits until what was stored through this array is on the disk. `false` if it is not known to be, because something
+    /// was not.
+    ///
+    /// `msync`, for nothing less will do: `sync_file_range` asks the pages of the descriptor's inode, which on overlayfs are
+    /// not those that are mapped; and ext4 says of pages that they were written, and only its journal that the file has
+    /// them.
     fn is_written(self, range: Range<usize>) -> Result<bool> {
+        if !self.mapping.is_writable() {
+            return Ok(true);
+        }
         // A forked child would take the answer from its parent, whose array it is, and may find the lock held for ever.
-        let Some(backing) = self.backing.filter(|backing| backing.is_of_this_process()) else { return Ok(false) };
-        let _one_at_a_time = lock(&self.sync.asking);
-        if self.sync.unwritten.load(Ordering::Relaxed) || self.mapping.faulted() {
+        if !self.backing.is_some_and(Backing::is_of_this_process) {
             return Ok(false);
         }
-        let written = self.mapping.wait_for_write_back(range, backing, self.in_file);
-        written.inspect_err(|_| self.note_unwritten()).map(|()| true)
-    }
-
-    /// What was stored through this array is then lost to the disk. Whoever only reads may go on.
-    fn note_unwritten(self) {
-        self.sync.unwritten.store(true, Ordering::Relaxed);
-        if self.mapping.is_writable() {
-            self.poison();
+        let _one_at_a_time = lock(&self.sync.asking);
+        if self.check_poison().is_err() {
+            return Ok(false);
         }
+        self.poisoning(self.mapping.flush(range)).map(|()| true)
     }
 
     /// Whether the system tells which pages are in memory; if not, the following three are guesses.
@@ -243,15 +245,6 @@ impl<'a> Pages<'a> {
                 self.check_poison()?;
                 self.poisoning(self.mapping.flush_async(range, backing, self.in_file))
             }
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for what [`start_writeback`](Self::start_writeback) started. An error poisons the array: the system reports
-    /// a failure to write back once, so a later flush would not hear of it.
-    pub(crate) fn wait_for_writeback(self, range: Range<usize>) -> Result<()> {
-        match self.backing {
-            Some(backing) => self.sync(|| self.mapping.wait_for_write_back(range, backing, self.in_file)),
             None => Ok(()),
         }
     }

@@ -222,34 +222,30 @@ impl<'a> Walk<'a> {
         behind.ranges.push_back((bytes, uncache));
         if self.purpose == Purpose::Read {
             if behind.bytes >= EVICTED_TOGETHER {
-                let behind = std::mem::take(&mut *behind);
-                self.evict_together(behind);
+                let mut behind = std::mem::take(&mut *behind);
+                self.settle(&mut behind, 0);
             }
-        } else {
+        } else if behind.bytes > MOST_DIRTY {
             // The others wait for the disk, too, rather than store more.
-            self.settle(&mut behind, MOST_DIRTY);
+            self.settle(&mut behind, MOST_DIRTY / 2);
         }
     }
 
-    /// Next to each other where they can be: evicting has every processor forget what it knows of the pages. Failures are
-    /// those of others: who only reads has lost nothing.
-    fn evict_together(&self, Behind { mut ranges, .. }: Behind) {
-        let ranges = ranges.make_contiguous();
-        ranges.sort_unstable_by_key(|(bytes, _)| bytes.start);
+    /// Evicts the oldest until at most so many bytes are left. Next to each other where they can be: to wait for the disk takes
+    /// as long for much as for little, and evicting has every processor forget what it knows of the pages.
+    fn settle(&self, behind: &mut Behind, most: usize) {
+        let mut oldest = Vec::new();
+        while behind.bytes > most
+            && let Some((bytes, uncache)) = behind.ranges.pop_front()
+        {
+            behind.bytes -= bytes.len();
+            oldest.push((bytes, uncache));
+        }
+        oldest.sort_unstable_by_key(|(bytes, _)| bytes.start);
         let next_to_each_other =
             |a: &(Range<usize>, bool), b: &(Range<usize>, bool)| a.0.end == b.0.start && a.1 == b.1;
-        for alike in ranges.chunk_by(next_to_each_other) {
-            let _ = self.evict(alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1);
-        }
-    }
-
-    /// Waits until at most so many bytes are on their way to the disk.
-    fn settle(&self, behind: &mut Behind, most: usize) {
-        while behind.bytes > most
-            && let Some((oldest, uncache)) = behind.ranges.pop_front()
-        {
-            behind.bytes -= oldest.len();
-            behind.note(self.evict(oldest, uncache));
+        for alike in oldest.chunk_by(next_to_each_other) {
+            behind.note(self.evict(alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1));
         }
     }
 
@@ -268,10 +264,6 @@ impl<'a> Walk<'a> {
     fn close(&mut self) -> Result<()> {
         drop(self.readers.take());
         let mut behind = std::mem::take(&mut *lock(&self.behind));
-        if self.purpose == Purpose::Read {
-            self.evict_together(behind);
-            behind = Behind::default();
-        }
         self.settle(&mut behind, 0);
         if std::mem::take(&mut self.evict) {
             self.units.given_up().for_each(|bytes| behind.note(self.evict(bytes, false)));

@@ -124,7 +124,6 @@ impl<'a> ThroughFile<'a> {
             self.writer.pages().start_writeback(bytes)?;
         }
         if let Some(bytes) = std::mem::replace(behind, tile) {
-            self.writer.pages().wait_for_writeback(bytes.clone())?;
             self.writer.pages().drop_from_page_cache(bytes)?;
         }
         Ok(())
