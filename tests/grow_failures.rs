@@ -1,12 +1,14 @@
-//! Growing, shrinking and locking where the system refuses a step, or does it and refuses all the same: nothing that was
-//! stored is lost in silence, and what is not as it was says so.
+//! Growing, shrinking and locking where the system refuses a step, or does it and refuses all the same, where others
+//! change the file between the steps, and where the process is killed there: nothing that was stored is lost in silence,
+//! and what is not as it was says so.
 #![cfg(target_os = "linux")]
 
+mod child;
 mod common;
 mod steps;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -15,7 +17,7 @@ use common::{Creates, Doors, refused, refused_io};
 use ndarray::prelude::*;
 use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut};
 use rustix::fs::FallocateFlags;
-use steps::{Answer, at_each};
+use steps::{Answer, at_call, at_each};
 
 const MARK: &str = "user.ndarray-mmap.growing";
 
@@ -257,4 +259,234 @@ fn an_array_on_a_direct_handle_reads_writes_and_grows_through_its_mapping() {
     a.flush().unwrap();
     assert!(are_there(&a));
     a.close().unwrap();
+}
+
+fn add(path: &Path, bytes: &[u8]) {
+    File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    fs::read(path).unwrap().windows(bytes.len()).any(|found| found == bytes)
+}
+
+const THEIRS: &[u8] = b"somebody else's rows";
+
+/// Whether the growth fits in a page, and is one step then, or is several.
+#[test]
+fn rows_that_others_add_between_the_steps_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    for rows in [1, 1000] {
+        fs::write(&path, [1; 640]).unwrap();
+        let mut a = MmapArrayMut::<u8>::options().row_shape(64).lock(Lock::None).opened(&path).unwrap();
+        let more = Array2::from_elem((rows, 64), 2);
+        let adds = || {
+            add(&path, THEIRS);
+            Answer::Done
+        };
+        let e = at_call(1, &[libc::SYS_fallocate], adds, || a.append(&more).unwrap_err());
+        assert!(holds(&path, THEIRS), "{e}");
+        assert_eq!(len(&path), 640 + THEIRS.len() as u64, "{e}");
+        assert!(a.nrows() == 10 && a.iter().all(|&x| x == 1));
+        drop(a);
+        assert!(holds(&path, THEIRS));
+    }
+}
+
+#[test]
+fn what_others_add_to_a_file_that_cannot_be_extended_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    fs::write(&path, [1; 10]).unwrap();
+    let adds = |_| {
+        add(&path, THEIRS);
+        Answer::Refused(libc::ENOSPC)
+    };
+    let options = MmapArrayMut::<u8>::options().shape(100).extend(true).lock(Lock::None);
+    refused(at_each(&[libc::SYS_fallocate], adds, || options.opened(&path)), ErrorKind::Io);
+    assert_eq!(fs::read(&path).unwrap(), [&[1; 10], THEIRS].concat());
+}
+
+/// Rows that do not lie in one piece are stored by many calls. One after the cut would make the file long again, with
+/// nothing in the gap.
+#[test]
+fn a_file_cut_between_two_pieces_of_rows_is_not_made_long_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let mut a = MmapArrayMut::<u8>::options().shape((4096, 1024)).created(&path).unwrap();
+    let rows = Array2::from_elem((3096, 1024).f(), 2);
+    let cuts = || {
+        handle(&path).set_len(10).unwrap();
+        Answer::Done
+    };
+    // Not before the last piece: between the look at the file and the write there is a moment left.
+    let written = at_call(5, &[libc::SYS_pwrite64], cuts, || a.write_rows(1000, &rows));
+    refused(written, ErrorKind::Truncated);
+    refused(a.flush(), ErrorKind::Poisoned);
+    assert!(len(&path) < 4096 * 1024);
+}
+
+#[test]
+fn a_poisoned_array_gives_back_the_space_that_was_set_aside() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("a");
+    let mut a = numbers(&path, false);
+    a.resize(512).unwrap();
+    refusing(&[no(libc::SYS_sync_file_range, libc::EIO)], || {
+        a.append(&Array1::zeros(1000)).unwrap();
+        refused(a.flush_async(), ErrorKind::Io);
+    });
+    assert!(fs::metadata(&path).unwrap().blocks() > 64, "nothing was set aside");
+    refused(a.close(), ErrorKind::Poisoned);
+    let file = fs::metadata(&path).unwrap();
+    assert!(file.len() == 1512 * 8 && file.blocks() <= 32, "{} blocks", file.blocks());
+}
+
+/// A `.npy` file with so many rows of ones.
+fn ones(path: &Path, rows: usize) -> MmapArrayMut<f64, Ix2> {
+    let mut a = MmapArrayMut::<f64>::options().shape((rows, 64)).created_npy(path).unwrap();
+    a.fill(1.0);
+    a
+}
+
+fn open(path: &Path) -> MmapArrayMut<f64, Ix2> {
+    MmapArrayMut::<f64, Ix2>::options().opened_npy(path).unwrap()
+}
+
+fn rows_of(value: f64, rows: usize) -> Array2<f64> {
+    Array2::from_elem((rows, 64), value)
+}
+
+fn kill_self() -> Answer {
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    Answer::Done
+}
+
+/// Three rows, of a process that was killed before this call while it appended more.
+fn killed_append(test: &str, number: usize, call: libc::c_long) -> tempfile::TempDir {
+    let (ended, folder) = child::run_in(test, || {
+        let mut a = ones(Path::new("a"), 3);
+        at_call(number, &[call], kill_self, || a.append(&rows_of(2.0, 20)).unwrap());
+    });
+    ended.by_signal(libc::SIGKILL);
+    folder
+}
+
+#[track_caller]
+fn what_follows_stays(path: &Path) {
+    add(path, THEIRS);
+    let mut a = open(path);
+    refused(a.append(&rows_of(3.0, 1)), ErrorKind::InvalidInput);
+    refused(a.resize(1), ErrorKind::InvalidInput);
+    drop(a);
+    assert!(holds(path, THEIRS));
+}
+
+/// The rows that were left behind are gone, and the mark has done its work.
+#[test]
+fn what_follows_an_array_after_a_mark_was_used_stays() {
+    let folder = killed_append("what_follows_an_array_after_a_mark_was_used_stays", 2, libc::SYS_pwrite64);
+    let path = folder.path().join("a");
+    let whole = 128 + 3 * 64 * 8;
+    assert!(len(&path) > whole);
+    let mut a = open(&path);
+    a.append(&rows_of(3.0, 0)).unwrap();
+    assert_eq!(len(&path), whole);
+    a.close().unwrap();
+    what_follows_stays(&path);
+}
+
+/// Killed before the file grew: there is a mark, but nothing that it marks.
+#[test]
+fn what_follows_an_array_after_a_mark_of_nothing_stays() {
+    let folder = killed_append("what_follows_an_array_after_a_mark_of_nothing_stays", 1, libc::SYS_fallocate);
+    let path = folder.path().join("a");
+    assert_eq!(len(&path), 128 + 3 * 64 * 8);
+    assert!(rustix::fs::getxattr(&path, MARK, &mut [0; 64]).is_ok());
+    open(&path).close().unwrap();
+    what_follows_stays(&path);
+}
+
+/// One who takes no lock has stored rows that the header does not count yet, when another opens the file.
+#[test]
+fn a_live_append_is_not_taken_for_a_killed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    drop(ones(&path, 3));
+    let mut a = MmapArrayMut::<f64, Ix2>::options().lock(Lock::None).opened_npy(&path).unwrap();
+    let opens = || {
+        let mut b = open(&path);
+        refused(b.append(&rows_of(3.0, 1)), ErrorKind::InvalidInput);
+        b.close().unwrap();
+        Answer::Done
+    };
+    at_call(2, &[libc::SYS_pwrite64], opens, || a.append(&rows_of(2.0, 20)).unwrap());
+    a.close().unwrap();
+    let a = MmapArray::<f64, Ix2>::load_npy(&path).unwrap();
+    assert_eq!(*a, ndarray::concatenate![Axis(0), rows_of(1.0, 3), rows_of(2.0, 20)]);
+}
+
+/// The header counts what is there, or what was there before; and the next append goes where the header says.
+#[test]
+fn killed_at_any_call_of_growing_the_file_can_be_used() {
+    const CALLS: [libc::c_long; 8] = [
+        libc::SYS_pwrite64,
+        libc::SYS_fallocate,
+        libc::SYS_ftruncate,
+        libc::SYS_mremap,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_fsetxattr,
+        libc::SYS_fremovexattr,
+    ];
+    type Change = fn(&mut MmapArrayMut<f64, Ix2>);
+    let changes: [(usize, Change, f64); 5] = [
+        (23, |a| a.append(&rows_of(2.0, 20)).unwrap(), 2.0),
+        (4, |a| a.append(&rows_of(2.0, 1)).unwrap(), 2.0),
+        // Another digit in the header.
+        (10, |a| a.append(&rows_of(2.0, 7)).unwrap(), 2.0),
+        (50, |a| a.resize(50).unwrap(), 0.0),
+        (1, |a| a.resize(1).unwrap(), 0.0),
+    ];
+    // In a process of its own, of which the other thread only waits, for it is forked.
+    let test = || {
+        // SAFETY: no memory is involved.
+        unsafe { libc::alarm(100) };
+        let path = Path::new("a");
+        for (rows, change, value) in changes {
+            for number in 1.. {
+                // SAFETY: the other thread holds no lock that the child could wait for.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    let mut a = ones(path, 3);
+                    at_call(number, &CALLS, kill_self, || change(&mut a));
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(0) };
+                }
+                let killed = libc::WIFSIGNALED(waited(child));
+                let found = MmapArray::<f64, Ix2>::load_npy(path).unwrap();
+                let expected =
+                    |rows: usize| Array2::from_shape_fn((rows, 64), |(i, _)| if i < 3 { 1.0 } else { value });
+                assert!(*found == expected(rows) || killed && *found == expected(3), "call {number}: {found}");
+                let mut a = open(path);
+                a.append(&rows_of(3.0, 1)).unwrap();
+                assert_eq!(*a, ndarray::concatenate![Axis(0), found, rows_of(3.0, 1)]);
+                assert_eq!(len(path), 128 + a.len() as u64 * 8);
+                if !killed {
+                    assert!(number > 4, "hardly any call was stopped");
+                    break;
+                }
+            }
+        }
+    };
+    child::run("killed_at_any_call_of_growing_the_file_can_be_used", test).well();
+}
+
+/// How a forked child ended.
+fn waited(child: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: it writes one number to where there is room for one.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    status
 }

@@ -34,6 +34,21 @@ pub fn at_each<T: Send>(calls: &[c_long], mut look: impl FnMut(c_long) -> Answer
     })
 }
 
+/// The same before one of these calls only: the first is number 1.
+pub fn at_call<T: Send>(
+    number: usize,
+    calls: &[c_long],
+    mut look: impl FnMut() -> Answer,
+    f: impl FnOnce() -> T + Send,
+) -> T {
+    let mut seen = 0;
+    let count = |_| {
+        seen += 1;
+        if seen == number { look() } else { Answer::Done }
+    };
+    at_each(calls, count, f)
+}
+
 fn asking_for(calls: &[c_long]) -> Vec<libc::sock_filter> {
     let statement = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
     let mut filter = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
