@@ -449,22 +449,18 @@ fn killed_at_any_call_of_growing_the_file_can_be_used() {
         (50, |a| a.resize(50).unwrap(), 0.0),
         (1, |a| a.resize(1).unwrap(), 0.0),
     ];
-    // In a process of its own, of which the other thread only waits, for it is forked.
     let test = || {
-        // SAFETY: no memory is involved.
-        unsafe { libc::alarm(100) };
+        child::end_after(100);
         let path = Path::new("a");
         for (rows, change, value) in changes {
             for number in 1.. {
-                // SAFETY: the other thread holds no lock that the child could wait for.
-                let child = unsafe { libc::fork() };
-                if child == 0 {
+                let status = child::forked(|| {
                     let mut a = ones(path, 3);
                     at_call(number, &CALLS, kill_self, || change(&mut a));
-                    // SAFETY: as above.
-                    unsafe { libc::_exit(0) };
-                }
-                let killed = libc::WIFSIGNALED(waited(child));
+                    0
+                });
+                let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+                assert!(killed || status == 0, "{status:#x}");
                 let found = MmapArray::<f64, Ix2>::load_npy(path).unwrap();
                 let expected =
                     |rows: usize| Array2::from_shape_fn((rows, 64), |(i, _)| if i < 3 { 1.0 } else { value });
@@ -481,12 +477,4 @@ fn killed_at_any_call_of_growing_the_file_can_be_used() {
         }
     };
     child::run("killed_at_any_call_of_growing_the_file_can_be_used", test).well();
-}
-
-/// How a forked child ended.
-fn waited(child: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: it writes one number to where there is room for one.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    status
 }

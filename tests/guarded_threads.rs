@@ -3,18 +3,24 @@
 
 mod child;
 mod common;
+#[cfg(target_os = "linux")]
+mod steps;
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::sync::Barrier;
 #[cfg(target_os = "linux")]
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(target_os = "linux")]
+use std::sync::mpsc;
 use std::thread;
 
 use ndarray::prelude::*;
 #[cfg(target_os = "linux")]
 use ndarray_mmap::MmapArrayMut;
 use ndarray_mmap::{ErrorKind, MmapArray};
+#[cfg(target_os = "linux")]
+use steps::{Answer, at_call, at_each};
 
 const PAGE: usize = 4096;
 const LEN: usize = 64 * PAGE;
@@ -184,4 +190,123 @@ fn keeps_what_is_stored_after_a_cut(mut a: MmapArrayMut<u8, Ix2>, file: &Path) {
     });
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
     assert_eq!(lost.into_inner(), 0);
+}
+
+/// For as long as that takes: a disk may need minutes to say that it has failed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_that_faults_waits_for_another_that_replaces_pages() {
+    /// Whether it is in the call that lets time pass.
+    fn is_waiting(thread: libc::pid_t) -> bool {
+        let call = fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap();
+        let number = call.split(' ').next().and_then(|number| number.parse().ok());
+        number.is_some_and(|number| [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&number))
+    }
+
+    child::run("a_thread_that_faults_waits_for_another_that_replaces_pages", || {
+        child::end_after(60);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        fs::write(&path, vec![1u8; LEN]).unwrap();
+        // SAFETY: only this test knows the file, and it cuts it in guarded calls only.
+        let mut a = unsafe { MmapArrayMut::<u8, Ix1>::options().shape(LEN).open(&path).unwrap() };
+        let err = a.guarded_mut(|mut view| {
+            cut(&path);
+            let (one, other) = view.as_slice_mut().unwrap().split_at_mut(LEN / 2);
+            let (replaces, begin) = mpsc::channel();
+            let (tell, second) = mpsc::channel();
+            let (first_faults, second_is_done) = (AtomicBool::new(false), AtomicBool::new(false));
+            thread::scope(|s| {
+                let second_is_done = &second_is_done;
+                s.spawn(move || {
+                    begin.recv().unwrap();
+                    // SAFETY: no memory is involved.
+                    tell.send(unsafe { libc::gettid() }).unwrap();
+                    other[0] = 2;
+                    second_is_done.store(true, Ordering::SeqCst);
+                    assert_eq!(other[0], 2);
+                });
+                let mut stopped = false;
+                let stops = |_| {
+                    if first_faults.load(Ordering::SeqCst) && !stopped {
+                        stopped = true;
+                        replaces.send(()).unwrap();
+                        let second = second.recv().unwrap();
+                        while !is_waiting(second) {
+                            thread::yield_now();
+                        }
+                        assert!(!second_is_done.load(Ordering::SeqCst));
+                    }
+                    Answer::Done
+                };
+                at_each(&[libc::SYS_mmap], stops, || {
+                    first_faults.store(true, Ordering::SeqCst);
+                    one[0] = 1;
+                });
+                assert!(stopped);
+            });
+            assert_eq!((view[0], view[LEN / 2]), (1, 2));
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
+    })
+    .well();
+}
+
+/// Nobody would tell the child that what it reads are zeros.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_is_in_no_guarded_call_of_its_parents_threads() {
+    child::run("a_forked_child_is_in_no_guarded_call_of_its_parents_threads", || {
+        child::end_after(60);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let a = open(&path);
+        let (tell, entered) = mpsc::channel();
+        let (leave, left) = mpsc::channel();
+        thread::scope(|s| {
+            let (a, path) = (&a, &path);
+            let inside = s.spawn(move || {
+                a.guarded(|_| {
+                    tell.send(()).unwrap();
+                    left.recv().unwrap();
+                })
+            });
+            entered.recv().unwrap();
+            let status = child::forked(|| {
+                cut(path);
+                i32::from(sum(a.view()) == 0)
+            });
+            leave.send(()).unwrap();
+            assert_eq!(inside.join().unwrap().unwrap_err().kind(), ErrorKind::Truncated);
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGBUS, "{status:#x}");
+        });
+    })
+    .well();
+}
+
+/// The thread that has it will not give it back in the child: there is no such thread.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_waits_for_no_lock_of_its_parent() {
+    child::run("a_forked_child_waits_for_no_lock_of_its_parent", || {
+        child::end_after(60);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        fs::write(&path, vec![1u8; LEN]).unwrap();
+        // SAFETY: only this test knows the file.
+        let a = unsafe { MmapArrayMut::<u8, Ix1>::open(&path).unwrap() };
+        let mut status = None;
+        let forks = || {
+            status = Some(child::forked(|| {
+                let sums = [sum(a.view()), a.guarded(sum).unwrap(), a.blocks().evict(true).sum() as u64];
+                a.evict().unwrap();
+                i32::from(sums != [LEN as u64; 3] || a.flush().is_ok())
+            }));
+            Answer::Done
+        };
+        at_call(1, &[libc::SYS_msync], forks, || a.flush().unwrap());
+        assert_eq!(status, Some(0));
+        a.close().unwrap();
+    })
+    .well();
 }

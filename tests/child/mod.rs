@@ -68,3 +68,30 @@ impl Ended {
         assert_eq!(self.status.signal(), Some(signal), "{}\n{}", self.status, self.output);
     }
 }
+
+/// Runs `f` in a forked child, of which it is the exit code; how that ended, as `waitpid` says it. For a process of a
+/// test's own: what its other threads are holding, `f` has to do without. A child that hangs is ended.
+#[cfg(unix)]
+pub fn forked(f: impl FnOnce() -> i32) -> i32 {
+    /// Of a panic, as Rust has it.
+    const PANICKED: i32 = 101;
+    // SAFETY: only this thread goes on in the child, and by the demand above it can.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        end_after(20);
+        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or(PANICKED);
+        // SAFETY: no memory is involved.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: it writes one number to where there is room for one.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    status
+}
+
+/// Ends this process after so many seconds, so that a hang is a failure.
+#[cfg(unix)]
+pub fn end_after(seconds: u32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::alarm(seconds) };
+}
