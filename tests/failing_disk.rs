@@ -5,7 +5,9 @@
 mod child;
 mod mount;
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use mount::Mount;
 use ndarray::prelude::*;
@@ -14,7 +16,7 @@ use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayMut};
 const MIB: usize = 1 << 20;
 
 /// A file of ones on a disk that then loses all but its first part; nothing of the file is in memory.
-fn file_on_a_broken_disk(disk: &Mount) -> std::path::PathBuf {
+fn file_on_a_broken_disk(disk: &Mount) -> PathBuf {
     let path = disk.path().join("a.bin");
     fs::write(&path, vec![1u8; 32 * MIB]).unwrap();
     disk.unmount();
@@ -74,18 +76,34 @@ fn a_flush_that_fails_is_an_error_and_no_later_one_says_otherwise() {
     assert_eq!(a.close().unwrap_err().kind(), ErrorKind::Poisoned);
 }
 
-/// A disk with room for 24 MiB, below a file system that believes in 128.
+/// A disk with room for 18 MiB, below a file system that believes in 128.
 struct Overcommitted {
     // Unmounted before what it lies on.
     disk: Mount,
-    _below: Mount,
+    below: Mount,
 }
 
 impl Overcommitted {
     fn new() -> Self {
         let below = Mount::tmpfs(24 * MIB);
-        Self { disk: Mount::ext4(below.path(), 128 * MIB as u64), _below: below }
+        let disk = Mount::ext4(below.path(), 128 * MIB as u64);
+        fs::write(below.path().join("filler"), vec![1; 6 * MIB]).unwrap();
+        Self { disk, below }
     }
+
+    /// Room for 6 MiB more: so that what the file system keeps for itself does not fail, and tell in the place of the
+    /// file's bytes.
+    fn relieve(&self) {
+        fs::remove_file(self.below.path().join("filler")).unwrap();
+    }
+}
+
+/// Has a file written back. Whoever has it open hears of a failure once; this, as somebody else.
+fn write_back(path: &Path) -> bool {
+    let file = File::open(path).unwrap();
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: no memory is involved.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) == 0 }
 }
 
 /// What is behind every pass over an array that stores more than the disk has room for.
@@ -206,6 +224,145 @@ fn blocks_that_were_passed_keep_their_values_on_a_full_disk() {
         kept.iter().for_each(|(page, block)| are_there(block.as_slice().unwrap(), *page));
         drop(kept);
         assert_eq!(a.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+    })
+    .well();
+}
+
+/// Two arrays of one handle, for disjoint parts of a file: the system tells a handle of a failure once.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn whoever_else_of_a_handle_hears_of_a_failure_the_array_that_stored_does_too() {
+    child::run("whoever_else_of_a_handle_hears_of_a_failure_the_array_that_stored_does_too", || {
+        type Hear = fn(&MmapArray<u8, Ix1>, &MmapArrayMut<u8, Ix1>);
+        let ways: [Hear; 6] = [
+            |_, _| (),
+            |reader, _| drop(reader.evict()),
+            |reader, _| assert_eq!(reader.blocks().evict(true).sum(), 0),
+            |reader, _| assert_eq!(reader.blocks().keep_cached(false).sum(), 0),
+            |_, writer| assert_eq!(writer.blocks().keep_cached(false).sum(), 0),
+            |_, writer| drop(writer.flush()),
+        ];
+        for hear in ways {
+            let full = Overcommitted::new();
+            let path = full.disk.path().join("a.bin");
+            let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            file.set_len((16 * MIB + TOO_MUCH) as u64).unwrap();
+            let options = || MmapArrayMut::<u8>::options().shape(16 * MIB);
+            let stores = options().offset(16 * MIB as u64).shape(TOO_MUCH);
+            // SAFETY: only this test knows the file, and only one array stores to it.
+            let (mut a, other) = unsafe { (stores.map(&file).unwrap(), options().map(&file).unwrap()) };
+            // SAFETY: as above.
+            let reader = unsafe { MmapArray::<u8>::options().shape(16 * MIB).map(&file).unwrap() };
+            a.fill(7);
+            a.flush_async().unwrap();
+            assert!(!write_back(&path));
+            full.relieve();
+            for _ in 0..3 {
+                hear(&reader, &other);
+            }
+            assert_eq!(a.flush().unwrap_err().kind(), ErrorKind::Io);
+            assert_eq!(a.close().unwrap_err().kind(), ErrorKind::Poisoned);
+        }
+    })
+    .well();
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn what_a_forked_child_does_hides_no_failure_from_its_parent() {
+    child::run("what_a_forked_child_does_hides_no_failure_from_its_parent", || {
+        let full = Overcommitted::new();
+        let path = full.disk.path().join("a.bin");
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { MmapArrayMut::<u8>::create(&path, TOO_MUCH).unwrap() };
+        // What a new file needs beside its bytes.
+        a.flush().unwrap();
+        a.fill(7);
+        a.flush_async().unwrap();
+        assert!(!write_back(&path));
+        full.relieve();
+        let status = child::forked(|| i32::from(a.blocks().keep_cached(false).sum() == 0 || a.evict().is_err()));
+        assert_eq!(status, 0);
+        assert_eq!(a.flush().unwrap_err().kind(), ErrorKind::Io);
+    })
+    .well();
+}
+
+/// A file on a disk where a store to a page that was only read needs the journal. Nothing of it is in memory.
+fn file_on_a_disk(disk_mib: usize, bytes: &[u8]) -> (Mount, PathBuf) {
+    let disk = Mount::ext4(&std::env::temp_dir(), (disk_mib * MIB) as u64);
+    let path = disk.path().join("a.bin");
+    fs::write(&path, bytes).unwrap();
+    disk.unmount();
+    // No space is promised, for that would need none until it is written.
+    disk.again_with("nodelalloc");
+    (disk, path)
+}
+
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn what_can_be_read_stays_when_a_file_system_is_shut_down() {
+    child::run("what_can_be_read_stays_when_a_file_system_is_shut_down", || {
+        let (disk, path) = file_on_a_disk(64, &[5; 2 * PAGE]);
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { MmapArrayMut::<u8, Ix1>::open(&path).unwrap() };
+        assert!(a.iter().all(|&x| x == 5));
+        disk.shut_down();
+        let err = a.guarded_mut(|mut view| {
+            assert_eq!(view[100], 5);
+            view[0] = 1;
+            assert_eq!(view[0], 1);
+            assert!(view.iter().skip(1).all(|&x| x == 5));
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Fault);
+        assert!(a[0] == 1 && a.iter().skip(1).all(|&x| x == 5));
+    })
+    .well();
+}
+
+/// Nobody broke a promise: so what Rust holds to be text has to be text.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn text_that_is_borrowed_stays_when_a_file_system_is_shut_down() {
+    child::run("text_that_is_borrowed_stays_when_a_file_system_is_shut_down", || {
+        let text = "éx".repeat(PAGE);
+        let (disk, path) = file_on_a_disk(64, text.as_bytes());
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { MmapArrayMut::<u8, Ix1>::open(&path).unwrap() };
+        let err = a.guarded_mut(|mut view| {
+            // A letter lies on both sides of the end of the first page, and of what is stored to.
+            let (borrowed, rest) = view.as_slice_mut().unwrap().split_at_mut(PAGE + 2);
+            let borrowed = std::str::from_utf8(borrowed).unwrap();
+            disk.shut_down();
+            rest[0] = b'y';
+            assert!(std::str::from_utf8(borrowed.as_bytes()).is_ok_and(|now| text.starts_with(now)));
+        });
+        assert_eq!(err.unwrap_err().kind(), ErrorKind::Fault);
+    })
+    .well();
+}
+
+/// A process has so many mappings and no more, fewer than there are pages here.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn a_pass_that_stores_to_many_pages_of_a_dead_disk_ends() {
+    child::run("a_pass_that_stores_to_many_pages_of_a_dead_disk_ends", || {
+        for dies in [Mount::abort, Mount::shut_down] {
+            let (disk, path) = file_on_a_disk(400, &vec![5; 300 * MIB]);
+            // SAFETY: only this test knows the file.
+            let mut a = unsafe { MmapArrayMut::<u8, Ix1>::open(&path).unwrap() };
+            // Brought in, for afterwards none can be.
+            assert!(a.as_slice().unwrap().chunks(PAGE).all(|page| page[0] == 5));
+            dies(&disk);
+            let err = a.guarded_mut(|mut view| {
+                for page in view.as_slice_mut().unwrap().chunks_mut(PAGE) {
+                    page[0] = 1;
+                    assert_eq!(page[..2], [1, 5]);
+                }
+            });
+            assert_eq!(err.unwrap_err().kind(), ErrorKind::Fault);
+            assert!(a.as_slice().unwrap().chunks(PAGE).all(|page| page[..2] == [1, 5]));
+        }
     })
     .well();
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -45,7 +46,29 @@ impl Mount {
     /// Nothing is written but when somebody asks for it: neither dirty pages nor the journal wait for less than 10
     /// minutes.
     pub fn again(&self) {
-        run(Command::new("mount").args(["-t", "ext4", "-o", "loop,commit=600"]).arg(&self.image).arg(&self.point));
+        self.again_with("commit=600");
+    }
+
+    /// With these options; what was in memory of its files is not any more.
+    pub fn again_with(&self, options: &str) {
+        let options = format!("loop,{options}");
+        run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(&self.image).arg(&self.point));
+    }
+
+    /// Nothing reaches the disk of an ext4 any more, nor is anything read from it.
+    pub fn shut_down(&self) {
+        /// `EXT4_IOC_SHUTDOWN`, and not to write even the journal before.
+        const SHUT_DOWN: libc::Ioctl = 0x8004_587d;
+        let (root, at_once) = (File::open(&self.point).unwrap(), 2_u32);
+        // SAFETY: it reads one number, which lives until the call returns.
+        let answer = unsafe { libc::ioctl(root.as_raw_fd(), SHUT_DOWN, &raw const at_once) };
+        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// As after an error that an ext4 cannot go on from.
+    pub fn abort(&self) {
+        // It says that it does not like it.
+        let _ = Command::new("mount").args(["-o", "remount,abort"]).arg(&self.point).output();
     }
 
     pub fn unmount(&self) {
