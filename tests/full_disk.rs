@@ -4,15 +4,18 @@
 
 mod child;
 mod mount;
+mod steps;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mount::Mount;
 use ndarray::prelude::*;
 use ndarray_mmap::{Error, ErrorKind, MmapArrayMut, Staged};
+use steps::{Answer, at_each};
 
 const MIB: usize = 1 << 20;
 
@@ -229,4 +232,81 @@ fn copying_and_mapping_into_a_sparse_file_on_a_full_disk_are_errors() {
     assert_eq!(small.assign_tiled(&half).unwrap_err().kind(), ErrorKind::Fault);
     assert_eq!(small.assign_tiled(&half).unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(small.flush().unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+/// By which rows could not be written, but stored only, which would end the process.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn appending_through_a_handle_that_appends_is_an_error() {
+    child::run("appending_through_a_handle_that_appends_is_an_error", || {
+        let disk = Mount::tmpfs(2 * MIB);
+        let path = disk.path().join("a.bin");
+        fs::write(&path, [1_u8; 4096]).unwrap();
+        let file = fs::File::options().read(true).append(true).open(&path).unwrap();
+        let options = MmapArrayMut::<u8>::options().preallocate(false).shape(4096);
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { options.map(&file).unwrap() };
+        is_storage_full(a.append(&Array1::ones(TOO_MUCH)).unwrap_err());
+        assert_eq!(fs::read(&path).unwrap(), [1; 4096]);
+        a.append(&Array1::ones(10)).unwrap();
+        a.close().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [1; 4106]);
+    })
+    .well();
+}
+
+/// Somebody makes room when a page could not be had, and before the file is mapped again: then it can be stored to.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn what_other_threads_store_before_the_file_is_mapped_again_stays() {
+    const CALLS: [libc::c_long; 8] = [
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_fstat,
+        libc::SYS_newfstatat,
+        libc::SYS_madvise,
+        libc::SYS_mmap,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_process_vm_readv,
+    ];
+    child::run("what_other_threads_store_before_the_file_is_mapped_again_stays", || {
+        child::end_after(60);
+        let disk = Mount::tmpfs(MIB);
+        let (path, filler) = (disk.path().join("a.bin"), disk.path().join("filler"));
+        for number in 1.. {
+            fs::File::create(&path).unwrap().set_len(64 * 4096).unwrap();
+            // SAFETY: only this test knows the file.
+            let mut a = unsafe { MmapArrayMut::<u8, Ix1>::open(&path).unwrap() };
+            assert!(fs::write(&filler, vec![1; 2 * MIB]).is_err());
+            let (mut seen, mut mapped_again) = (0, false);
+            let err = a.guarded_mut(|mut view| {
+                // Of the same page.
+                let (one, other) = view.as_slice_mut().unwrap().split_at_mut(2048);
+                let faults = AtomicBool::new(false);
+                let makes_room = |call| {
+                    if faults.load(Ordering::SeqCst) && !mapped_again {
+                        seen += 1;
+                        // What comes later puts zeros where there still is nothing, a moment after it has looked.
+                        mapped_again = call == libc::SYS_mremap;
+                        if seen == number {
+                            fs::remove_file(&filler).unwrap();
+                            other[0] = 7;
+                        }
+                    }
+                    Answer::Done
+                };
+                at_each(&CALLS, makes_room, || {
+                    faults.store(true, Ordering::SeqCst);
+                    one[0] = 1;
+                });
+                assert_eq!((view[0], view[2048]), (1, if seen < number { 0 } else { 7 }), "call {number}");
+            });
+            assert!(err.is_err_and(|e| e.kind() == ErrorKind::Fault));
+            if seen < number {
+                assert!(number > 2, "hardly any call was stopped");
+                break;
+            }
+        }
+    })
+    .well();
 }
