@@ -234,3 +234,21 @@ fn a_walk_leaves_the_callers_hints_alone() {
         assert_eq!(flags(), before);
     }
 }
+
+#[test]
+fn memory_that_is_locked_stays_and_is_no_error() {
+    let _alone = alone();
+    let lock = |a: &MmapArrayMut<u8, Ix1>| {
+        // SAFETY: it is mapped, and no byte of it changes.
+        assert_eq!(unsafe { libc::mlock(a.as_ptr().cast(), a.len()) }, 0, "{}", std::io::Error::last_os_error());
+    };
+    let mut a = MmapArrayMut::<u8>::scratch(MIB).unwrap();
+    let mut out = MmapArrayMut::<u8>::scratch(MIB).unwrap();
+    lock(&a);
+    lock(&out);
+    a.blocks_mut().evict(true).for_each(|mut block| block.fill(1)).unwrap();
+    a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap();
+    out.blocks_mut().keep_cached(false).for_each(|mut block| block[0] = 3).unwrap();
+    out.flush().unwrap();
+    assert!(a.iter().all(|&x| x == 1) && out[0] == 3 && out[MIB - 1] == 2);
+}

@@ -136,6 +136,22 @@ fn a_handle_that_appends_stores_where_it_should() {
     assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_handle_that_appends_only_since_it_was_mapped_stores_where_it_should() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("appends.bin");
+    std::fs::write(&path, [0u8; 12]).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    // SAFETY: the file is this test's own.
+    let mut a = unsafe { MmapArrayMut::<u8>::options().row_shape(4).map(&file).unwrap() };
+    fcntl_setfl(&file, OFlags::APPEND).unwrap();
+    a.write_rows(1, &array![[1, 2, 3, 4]]).unwrap();
+    a.append(&array![[5, 6, 7, 8]]).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8]);
+}
+
 #[test]
 fn dynamic_dimensions_and_staged_arrays_grow_too() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,8 @@
 //! Copies that change the layout: what is stored is what ndarray stores, whatever the layouts, and by whichever way.
 
+#[cfg(target_os = "linux")]
+mod steps;
+
 use std::fs::File;
 use std::path::Path;
 
@@ -235,4 +238,51 @@ fn a_file_that_was_cut_is_an_error_and_then_a_poisoned_array() {
     refused(to.assign_tiled(&src.t()), ErrorKind::Truncated);
     refused(to.assign_tiled(&src.t()), ErrorKind::Poisoned);
     refused(to.assign_tiled_with(&src, |&x| x), ErrorKind::Poisoned);
+}
+
+/// What is written after the cut would make the file long again, with nothing in the gap.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_cut_between_two_runs_of_a_tile_is_not_made_long_again() {
+    use steps::{Answer, at_each};
+    // Neither its rows nor its columns fit in a tile.
+    const SHAPE: (usize, usize) = (1100, 12_000);
+    const LEN: u64 = (SHAPE.0 * SHAPE.1) as u64;
+    // Beside the build, for the system's folder for temporary files may lie in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("cut.bin");
+    let src = Array2::from_elem(SHAPE.f(), 2_u8);
+    // Stores everything by system calls, and has the file cut before the one of this number; how many calls there were.
+    let store = |number| {
+        let mut to = created::<u8, _>(&path, SHAPE);
+        let mut calls = 0;
+        let cuts = |_| {
+            calls += 1;
+            if calls == number {
+                File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+            }
+            Answer::Done
+        };
+        let stored = at_each(&[libc::SYS_pwrite64], cuts, || on_one_thread(|| to.assign_tiled(&src)));
+        (stored, to.flush(), calls)
+    };
+    let (stored, flushed, calls) = store(0);
+    stored.and(flushed).unwrap();
+    assert!(calls > SHAPE.0, "{calls} calls");
+    // Not before the last: between the look at the file and the write there is a moment left.
+    for number in [calls / 3, calls / 2, calls - 100, calls - 1] {
+        let (stored, flushed, _) = store(number);
+        refused(stored, ErrorKind::Truncated);
+        refused(flushed, ErrorKind::Poisoned);
+        assert!(path.metadata().unwrap().len() < LEN);
+    }
+}
+
+/// So that what is written last is the end of the file.
+#[cfg(target_os = "linux")]
+fn on_one_thread<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    #[cfg(feature = "rayon")]
+    return rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(f);
+    #[cfg(not(feature = "rayon"))]
+    f()
 }
