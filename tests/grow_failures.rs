@@ -430,13 +430,12 @@ fn a_live_append_is_not_taken_for_a_killed_one() {
 /// The header counts what is there, or what was there before; and the next append goes where the header says.
 #[test]
 fn killed_at_any_call_of_growing_the_file_can_be_used() {
-    const CALLS: [libc::c_long; 8] = [
+    // All that change the file, and one between them.
+    const CALLS: [libc::c_long; 6] = [
         libc::SYS_pwrite64,
         libc::SYS_fallocate,
         libc::SYS_ftruncate,
         libc::SYS_mremap,
-        libc::SYS_mmap,
-        libc::SYS_munmap,
         libc::SYS_fsetxattr,
         libc::SYS_fremovexattr,
     ];
@@ -470,7 +469,7 @@ fn killed_at_any_call_of_growing_the_file_can_be_used() {
                 assert_eq!(*a, ndarray::concatenate![Axis(0), found, rows_of(3.0, 1)]);
                 assert_eq!(len(path), 128 + a.len() as u64 * 8);
                 if !killed {
-                    assert!(number > 4, "hardly any call was stopped");
+                    assert!(number > 3, "hardly any call was stopped");
                     break;
                 }
             }
