@@ -129,56 +129,6 @@ fn space_set_aside_is_given_back_whatever_refused_the_rest() {
     }
 }
 
-/// Neither can the new rows be mapped then, nor the file be made as short as it was.
-#[test]
-fn a_growth_that_cannot_be_taken_back_is_no_secret() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a");
-    let mapping = [libc::SYS_mremap, libc::SYS_mmap].map(|call| no(call, libc::ENOMEM));
-    // The first makes the file longer, where its space was set aside before.
-    fn but_one(mut most: usize) -> impl FnMut(libc::c_long) -> Answer {
-        move |_| {
-            most = most.wrapping_sub(1);
-            if most == 0 { Answer::Done } else { Answer::Refused(libc::EIO) }
-        }
-    }
-    for npy in [false, true] {
-        for resizes in [false, true] {
-            let mut a = numbers(&path, npy);
-            let before = len(&path);
-            let more = Array1::zeros(10_000);
-            let grow = || if resizes { a.resize(20_000) } else { a.append(&more) }.unwrap_err();
-            let e = at_each(&[libc::SYS_ftruncate], but_one(1), || refusing(&mapping, grow));
-            assert_eq!(e.kind(), ErrorKind::Io);
-            assert!(a.len() == 10_000 && are_there(&a));
-            assert_eq!(len(&path), before + 80_000);
-            is_poisoned(a);
-            if npy {
-                // The mark says to whoever opens the file that nobody misses the rest.
-                assert!(rustix::fs::getxattr(&path, MARK, &mut [0; 64]).is_ok());
-                let mut a = MmapArrayMut::<f64, Ix1>::options().opened_npy(&path).unwrap();
-                a.append(&array![10_000.0]).unwrap();
-                assert!(a.len() == 10_001 && are_there(&a));
-                a.close().unwrap();
-                assert!(rustix::fs::getxattr(&path, MARK, &mut [0; 64]).is_err());
-                assert_eq!(len(&path), before + 8);
-            }
-        }
-    }
-
-    // An array that does not come about can say it only in the error.
-    fs::write(&path, [0; 16]).unwrap();
-    let options = || MmapArrayMut::<f64>::options().extend(true).shape(1000);
-    let open = || refused(options().opened(&path), ErrorKind::Io);
-    let e = at_each(&[libc::SYS_ftruncate], but_one(1), || refusing(&mapping, open));
-    assert!(e.to_string().contains("could not be made as short again"), "{e}");
-    assert_eq!(len(&path), 8000);
-    fs::write(&path, [0; 16]).unwrap();
-    let e = refusing(&mapping, || refused_io(options().opened(&path), io::ErrorKind::OutOfMemory));
-    assert!(!e.to_string().contains("short"), "{e}");
-    assert_eq!(len(&path), 16);
-}
-
 #[test]
 fn an_interrupted_lock_is_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -476,4 +426,59 @@ fn killed_at_any_call_of_growing_the_file_can_be_used() {
         }
     };
     child::run("killed_at_any_call_of_growing_the_file_can_be_used", test).well();
+}
+
+/// The system has no memory: nor would a sanitizer have any.
+mod refusals {
+    use super::*;
+
+    /// Neither can the new rows be mapped then, nor the file be made as short as it was.
+    #[test]
+    fn a_growth_that_cannot_be_taken_back_is_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mapping = [libc::SYS_mremap, libc::SYS_mmap].map(|call| no(call, libc::ENOMEM));
+        // The first makes the file longer, where its space was set aside before.
+        fn but_one(mut most: usize) -> impl FnMut(libc::c_long) -> Answer {
+            move |_| {
+                most = most.wrapping_sub(1);
+                if most == 0 { Answer::Done } else { Answer::Refused(libc::EIO) }
+            }
+        }
+        for npy in [false, true] {
+            for resizes in [false, true] {
+                let mut a = numbers(&path, npy);
+                let before = len(&path);
+                let more = Array1::zeros(10_000);
+                let grow = || if resizes { a.resize(20_000) } else { a.append(&more) }.unwrap_err();
+                let e = at_each(&[libc::SYS_ftruncate], but_one(1), || refusing(&mapping, grow));
+                assert_eq!(e.kind(), ErrorKind::Io);
+                assert!(a.len() == 10_000 && are_there(&a));
+                assert_eq!(len(&path), before + 80_000);
+                is_poisoned(a);
+                if npy {
+                    // The mark says to whoever opens the file that nobody misses the rest.
+                    assert!(rustix::fs::getxattr(&path, MARK, &mut [0; 64]).is_ok());
+                    let mut a = MmapArrayMut::<f64, Ix1>::options().opened_npy(&path).unwrap();
+                    a.append(&array![10_000.0]).unwrap();
+                    assert!(a.len() == 10_001 && are_there(&a));
+                    a.close().unwrap();
+                    assert!(rustix::fs::getxattr(&path, MARK, &mut [0; 64]).is_err());
+                    assert_eq!(len(&path), before + 8);
+                }
+            }
+        }
+
+        // An array that does not come about can say it only in the error.
+        fs::write(&path, [0; 16]).unwrap();
+        let options = || MmapArrayMut::<f64>::options().extend(true).shape(1000);
+        let open = || refused(options().opened(&path), ErrorKind::Io);
+        let e = at_each(&[libc::SYS_ftruncate], but_one(1), || refusing(&mapping, open));
+        assert!(e.to_string().contains("could not be made as short again"), "{e}");
+        assert_eq!(len(&path), 8000);
+        fs::write(&path, [0; 16]).unwrap();
+        let e = refusing(&mapping, || refused_io(options().opened(&path), io::ErrorKind::OutOfMemory));
+        assert!(!e.to_string().contains("short"), "{e}");
+        assert_eq!(len(&path), 16);
+    }
 }
