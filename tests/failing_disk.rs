@@ -178,13 +178,15 @@ fn what_could_not_be_written_stays_in_memory_whatever_pass_stored_it() {
         ];
         let usual = std::env::temp_dir();
         for (how, store) in stores {
+            // A file with a name in a container, and one without on the disk itself.
             for named in [false, true] {
                 // SAFETY: no other thread of this process looks at the environment.
                 unsafe { std::env::set_var("TMPDIR", &usual) };
                 let full = Overcommitted::new();
-                let mut a = if named {
+                let container = named.then(|| Mount::overlay(&full.disk));
+                let mut a = if let Some(container) = &container {
                     // SAFETY: only this test knows the file.
-                    unsafe { MmapArrayMut::<u8>::create(full.disk.path().join("a.bin"), TOO_MUCH).unwrap() }
+                    unsafe { MmapArrayMut::<u8>::create(container.path().join("a.bin"), TOO_MUCH).unwrap() }
                 } else {
                     // SAFETY: no other thread of this process looks at the environment.
                     unsafe { std::env::set_var("TMPDIR", full.disk.path()) };

@@ -175,6 +175,27 @@ fn running_out_of_space_changes_no_value_that_was_seen() {
     .well();
 }
 
+/// The file cannot be mapped a second time then.
+#[test]
+#[ignore = "needs root: mounts file systems"]
+fn running_out_of_space_is_a_fault_where_there_is_no_room_for_another_mapping() {
+    child::run("running_out_of_space_is_a_fault_where_there_is_no_room_for_another_mapping", || {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let disk = Mount::ext4(&std::env::temp_dir(), 16 * MIB as u64);
+        let options = MmapArrayMut::<u8>::options().preallocate(false).shape(8 * TOO_MUCH);
+        // SAFETY: only this test knows the file.
+        let mut a = unsafe { options.create(disk.path().join("a.bin")).unwrap() };
+        // All that is mapped already counts.
+        let pages = fs::read_to_string("/proc/self/statm").unwrap();
+        let mapped = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096;
+        setrlimit(Resource::As, Rlimit { current: Some(mapped + 256 * MIB as u64), maximum: None }).unwrap();
+        a[0] = 5;
+        let err = a.guarded_mut(|mut view| view.slice_mut(ndarray::s![1..32 * MIB]).fill(1)).unwrap_err();
+        assert_eq!((err.kind(), a[0]), (ErrorKind::Fault, 5));
+    })
+    .well();
+}
+
 #[test]
 #[ignore = "needs root: mounts file systems"]
 fn running_out_of_space_unguarded_ends_the_process() {

@@ -36,6 +36,17 @@ impl Mount {
         mount
     }
 
+    /// An overlay, as containers have it, over folders of another file system. What its files hold is the other's.
+    pub fn overlay(over: &Mount) -> Self {
+        let mount = Self::nothing(&std::env::temp_dir());
+        let folders = ["lower", "upper", "work"].map(|name| over.point.join(name));
+        folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        let [lower, upper, work] = folders.map(|folder| folder.display().to_string());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        run(Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&mount.point));
+        mount
+    }
+
     fn nothing(folder: &Path) -> Self {
         let folder = tempfile::tempdir_in(folder).unwrap();
         let (point, image) = (folder.path().join("mount"), folder.path().join("image"));
