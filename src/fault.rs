@@ -347,6 +347,8 @@ impl Node {
         if done && !broken {
             return true;
         }
+        // Between this look and what follows, there may be room again for the page, and another thread may store to it: such a
+        // store is lost, in an array that is poisoned. No system call replaces a page only if it still cannot be had.
         let put = match readable(page) {
             // Nor can it be stored to, unless it was made private.
             Some(true) if range.kind == Kind::Shared && !self.private.load(Ordering::Relaxed) => {
