@@ -35,9 +35,10 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     ///   a page that could not be stored to is zeros.)
     ///
     /// So it remains safe to look at, and what was seen does not change, in [`scratch`](MmapArrayBase::scratch) and
-    /// [`staged`](crate::Staged) arrays too. There is one exception, which nobody can mend: a page that was seen, that the
-    /// system has dropped from memory since, and that the disk can no longer read, is zeros when it is looked at again.
-    /// (Without a guarded call that ends the process.)
+    /// [`staged`](crate::Staged) arrays too. There is one exception, which nobody can mend: a page that was seen, and that the
+    /// system has dropped from memory since, by itself. If the disk can no longer read it, it is zeros when it is looked at
+    /// again (or, without a guarded call, the end of the process); if the disk could not write it before, it is what the
+    /// disk has: see [durability](crate::doc::durability).
     ///
     /// # What it does not see
     /// A file that is cut and has grown again before `f` ends, if nothing was read in between; a hole punched in the
