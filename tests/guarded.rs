@@ -60,7 +60,7 @@ fn a_file_cut_in_mid_sum_is_truncated() {
             .unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Truncated);
         assert_eq!(err.path(), Some(path.as_path()));
-        assert!(err.to_string().contains("cut to 0 bytes while an array that ends at 262144"), "{err}");
+        assert!(err.to_string().contains("truncated to 0 bytes while an array that ends at 262144"), "{err}");
         assert_eq!(seen, (PAGES * PAGE / 2) as u64, "the second half read as zeros");
     })
     .well();
