@@ -964,13 +964,11 @@ mod tests {
             // SAFETY: a new mapping.
             let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, page as libc::off_t) };
             assert_ne!(start, libc::MAP_FAILED);
-            let node: &'static Node = Box::leak(Box::new(Node::new(None)));
             let range = Range::of(start.cast(), len, kind);
-            node.set(range);
+            let node = registry().take(range);
             node.file.store(fd, Ordering::Relaxed);
             node.end.store(bytes.len() as u64, Ordering::Relaxed);
             node.truncatable.store(true, Ordering::Relaxed);
-            node.forks.store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
             node.active.store(1, Ordering::Relaxed);
             Self { node, range, file }
         }
@@ -996,6 +994,14 @@ mod tests {
             let at = self.range.page_of(self.range.start + n * page).address();
             // SAFETY: a page of this mapping.
             assert_eq!(unsafe { libc::mprotect(at, page, libc::PROT_NONE) }, 0);
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    impl Drop for Guarded {
+        fn drop(&mut self) {
+            self.node.active.store(0, Ordering::Relaxed);
+            registry().give_back(self.node);
         }
     }
 
@@ -1112,7 +1118,8 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn nothing_is_replaced_while_pages_are_evicted_nor_evicted_afterwards() {
-        let Guarded { node, range, file: _file } = Guarded::new(1, Kind::Shared);
+        let guarded = Guarded::new(1, Kind::Shared);
+        let (node, range) = (guarded.node, guarded.range);
         let watch = Watch::new(Kind::Shared);
         watch.node.store(ptr::from_ref(node).cast_mut(), Ordering::Relaxed);
         let start = ptr::with_exposed_provenance(range.start);
@@ -1134,7 +1141,7 @@ mod tests {
             assert!(evicted.is_some());
         });
         assert!(watch.faulted() && watch.unless_faulted(start, range.len(), || ()).is_none());
-        // It is not of the registry.
+        // It is `guarded` that gives the node back.
         watch.node.store(ptr::null_mut(), Ordering::Relaxed);
     }
 }
