@@ -686,8 +686,10 @@ const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 static PREVIOUS: [AtomicPtr<libc::sigaction>; SIGNALS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
 
-/// The default action, for a handler before ours that has taken itself out of the way. Zeros are valid in this plain C
-/// struct: no flags, the default action, no signal blocked.
+/// Whether it has taken itself out of the way, and left the default action behind.
+static GONE: [AtomicBool; SIGNALS.len()] = [const { AtomicBool::new(false) }; SIGNALS.len()];
+
+/// The default action. Zeros are valid in this plain C struct: no flags, the default action, no signal blocked.
 // SAFETY: see above.
 static DEFAULT: libc::sigaction = unsafe { std::mem::zeroed() };
 
@@ -799,9 +801,11 @@ fn handle(address: usize, broken: bool) -> bool {
 
 /// Does what would have been done without us.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, cause: Cause) {
-    let previous = SIGNALS.iter().zip(&PREVIOUS).find(|(s, _)| **s == signal).map(|(_, previous)| previous);
-    // SAFETY: null, or what `install` or `keep_guarding` put there, which nobody frees or changes.
-    let action = previous.and_then(|previous| unsafe { previous.load(Ordering::Acquire).as_ref() }).unwrap_or(&DEFAULT);
+    let place = SIGNALS.iter().position(|&s| s == signal);
+    let previous = place.filter(|&place| !GONE[place].load(Ordering::Acquire));
+    // SAFETY: null, or what `install` put there, which nobody frees or changes.
+    let previous = previous.and_then(|place| unsafe { PREVIOUS[place].load(Ordering::Acquire).as_ref() });
+    let action = previous.unwrap_or(&DEFAULT);
     let in_place = installed(signal);
     match action.sa_sigaction {
         // The system lets nobody ignore a fault.
@@ -819,8 +823,8 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
             handler(signal);
         }
     }
-    if let Some((previous, in_place)) = previous.zip(in_place) {
-        keep_guarding(signal, previous, &in_place, cause);
+    if let Some((place, in_place)) = place.zip(in_place) {
+        keep_guarding(signal, &GONE[place], &in_place, cause);
     }
 }
 
@@ -829,10 +833,10 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, caus
 ///
 /// What is no fault does not come again. What was in place is put back then, ours or what leads to it, and has the default
 /// action to pass on to: the next such signal ends the process, as it would without us.
-fn keep_guarding(signal: c_int, previous: &AtomicPtr<libc::sigaction>, in_place: &libc::sigaction, cause: Cause) {
+fn keep_guarding(signal: c_int, gone: &AtomicBool, in_place: &libc::sigaction, cause: Cause) {
     match installed(signal) {
         Some(now) if now.sa_sigaction == libc::SIG_DFL && cause == Cause::Message => {
-            previous.store((&raw const DEFAULT).cast_mut(), Ordering::Release);
+            gone.store(true, Ordering::Release);
             if in_place.sa_sigaction == libc::SIG_DFL {
                 // Another thread is just here too.
                 put_ours(signal);
