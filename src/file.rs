@@ -719,7 +719,7 @@ fn names_only(_: rustix::fs::OFlags) -> bool {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn reopened(file: &File, rights: Rights) -> Option<File> {
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
 
     let flags = rustix::fs::fcntl_getfl(file).ok()?.bits() as i32;
     let mut options = OpenOptions::new();
@@ -727,8 +727,7 @@ fn reopened(file: &File, rights: Rights) -> Option<File> {
     // It is to be as durable as the caller's.
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags & (libc::O_SYNC | libc::O_DSYNC));
     let own = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let (a, b) = (own.metadata().ok()?, file.metadata().ok()?);
-    ((a.dev(), a.ino()) == (b.dev(), b.ino())).then_some(own)
+    target::are_one(&own.metadata().ok()?, &file.metadata().ok()?).then_some(own)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
