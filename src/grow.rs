@@ -134,7 +134,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             return Ok(());
         }
         let before = Before { layout: old, header: self.header().clone() };
-        self.mark_growth(end)?;
+        self.mark_growth(&before.header, end)?;
         let backing = self.backing()?;
         let stored = if backing.writes_at() && in_one_page(old_end, end) {
             backing.reserve(end);
@@ -164,14 +164,12 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         }
         let before = Before { header: self.header().clone(), layout: old };
         if n > before.layout.rows() {
-            self.mark_growth(end)?;
+            self.mark_growth(&before.header, end)?;
             let grown = self.grow_to(new).and_then(|()| self.rewrite_header(&header));
             return grown.map_err(|e| self.undo(before, header, e));
         }
         // The header goes before what it counts, and the memory before what it shows.
-        if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
-            self.backing()?.mark_growth(header.bytes(), old_end);
-        }
+        self.mark_growth(&header, old_end)?;
         let shrunk =
             self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
         shrunk.map_err(|e| self.undo(before, header, e))?;
@@ -300,10 +298,10 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
         ))
     }
 
-    /// Before the file has bytes up to `end` that its header does not count.
-    fn mark_growth(&mut self, end: u64) -> Result<()> {
-        if let Some(header) = self.header().clone().filter(|header| header.offset() == 0) {
-            self.backing()?.mark_growth(header.bytes(), end);
+    /// Before the file has bytes up to `reach` that this header, which stands in it meanwhile, does not count.
+    fn mark_growth(&mut self, header: &Option<HeaderInPlace>, reach: u64) -> Result<()> {
+        if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
+            self.backing()?.mark_growth(header.bytes(), reach);
         }
         Ok(())
     }
