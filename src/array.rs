@@ -12,10 +12,14 @@
 //!    own pointer, never from a shared reference.
 #![allow(unsafe_code)]
 
-mod guarded;
-mod pages;
 #[deny(unsafe_code)]
-mod traits;
+mod grow;
+#[deny(unsafe_code)]
+mod guarded;
+#[deny(unsafe_code)]
+mod ndarray_traits;
+#[deny(unsafe_code)]
+mod publish;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -25,15 +29,14 @@ use std::path::{Path, PathBuf};
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
 
-use crate::access::{Admits, CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging, Stored, Writable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::Backing;
-use crate::layout::{Layout, Placement};
-use crate::mapping::{Advice, Mapping};
+use crate::file::ArrayFile;
+use crate::layout::{Alignment, Layout};
+use crate::mode::{CopyOnWrite, Mode, Persistent, ReadOnly, ReadWrite, Staging, Supports, Writable};
 use crate::npy::HeaderInPlace;
+use crate::storage::mapping::{Advice, Mapping};
 
-use pages::SyncState;
-pub(crate) use pages::{FileWriter, Pages, ReadAhead};
+use crate::storage::{FileWriter, Pages, SyncState};
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
@@ -119,11 +122,11 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     /// Invariant: over all of `mapping`, in `layout`.
     view: ArrayView<'static, A, D>,
     /// What `DerefMut` hands out, made anew at each call: what is done to its axes does not last.
-    lent: Option<ArrayViewMut<'static, A, D>>,
+    deref_view: Option<ArrayViewMut<'static, A, D>>,
     layout: Layout<D>,
     mapping: Mapping,
     /// `None` for private memory.
-    backing: Option<Backing>,
+    backing: Option<ArrayFile>,
     path: Option<PathBuf>,
     offset: u64,
     mode: Mode,
@@ -141,11 +144,11 @@ pub(crate) struct Origin {
     pub(crate) header: Option<HeaderInPlace>,
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
     /// Makes memory an array.
     ///
     /// For memory that others can reach, the caller stands at an `unsafe` door and hands its promise on.
-    pub(crate) fn new(layout: Layout<D>, mapping: Mapping, backing: Option<Backing>, origin: Origin) -> Result<Self> {
+    pub(crate) fn new(layout: Layout<D>, mapping: Mapping, backing: Option<ArrayFile>, origin: Origin) -> Result<Self> {
         let start = mapping.as_ptr().cast::<A>();
         if mapping.len() != layout.bytes() || !start.is_aligned() {
             return Err(Error::new(
@@ -159,7 +162,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayBase<A, D, M> {
         let Origin { path, offset, mode, header } = origin;
         Ok(Self {
             view,
-            lent: None,
+            deref_view: None,
             layout,
             mapping,
             backing,
@@ -222,7 +225,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
             .map_err(|e| named(Error::new(ErrorKind::ShapeMismatch, e.to_string())))?;
         Ok(MmapArrayBase {
             view,
-            lent: None,
+            deref_view: None,
             layout,
             mapping: self.mapping,
             backing: self.backing,
@@ -312,9 +315,9 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 }
 
-impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
+impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// The file, for what is done to it beside its mapping; there is one in these modes.
-    pub(crate) fn backing(&mut self) -> Result<&mut Backing> {
+    pub(crate) fn backing(&mut self) -> Result<&mut ArrayFile> {
         self.backing.as_mut().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the array has no file"))
     }
 
@@ -328,9 +331,9 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     pub(crate) fn relayout(&mut self, layout: Layout<D>) -> Result<()> {
         let offset = self.offset;
         let backing = self.backing()?;
-        let extent = layout.extent(offset, Placement::InPlace, backing.len(), "")?;
+        let extent = layout.extent(offset, Alignment::InPlace, backing.len(), "")?;
         let Some(backing) = &self.backing else { return Ok(()) };
-        self.lent = None;
+        self.deref_view = None;
         self.mapping.remap(backing.file(), extent)?;
         let start = self.mapping.as_ptr().cast::<A>();
         debug_assert!(self.mapping.len() == layout.bytes() && start.is_aligned());
@@ -356,7 +359,7 @@ impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
     }
 
     /// For what is left of the array when its memory is given up.
-    pub(crate) fn into_backing(self) -> (Option<PathBuf>, Option<Backing>) {
+    pub(crate) fn into_backing(self) -> (Option<PathBuf>, Option<ArrayFile>) {
         (self.path, self.backing)
     }
 }
@@ -380,7 +383,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     }
 }
 
-impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M> {
+impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// Waits until every element, and the file's length, is on the disk; for a file that this array created, its name
     /// too. What survives what, without a flush and with one: [durability](crate::doc::durability).
     ///
@@ -441,10 +444,10 @@ impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
 impl<A, D: Dimension, M: Writable> DerefMut for MmapArrayBase<A, D, M> {
     fn deref_mut(&mut self) -> &mut ArrayRef<A, D> {
         let start = self.mapping.as_ptr().cast::<A>();
-        // SAFETY: (1) it goes into `lent`, beside the mapping, and what is returned borrows `self`; (2..5) as in
+        // SAFETY: (1) it goes into `deref_view`, beside the mapping, and what is returned borrows `self`; (2..5) as in
         // `view_mut`.
         let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
-        self.lent.insert(view)
+        self.deref_view.insert(view)
     }
 }
 

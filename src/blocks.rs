@@ -4,25 +4,28 @@ mod accumulate;
 mod iter;
 mod map;
 mod pairwise;
-mod read_ahead;
+mod partition;
+mod prefetch;
 mod reduce;
-mod units;
-mod walk;
+mod scan;
+mod segments;
 
 use std::fmt;
 
 use ndarray::{ArrayView, ArrayViewMut, Dimension, Shape};
 
-use crate::access::Writable;
-use crate::array::{MmapArrayBase, Pages};
-use crate::element::Item;
-use crate::layout::{BlockSize, Layout, Partition};
+use crate::array::MmapArrayBase;
+use crate::element::ElementLayout;
+use crate::layout::Layout;
+use crate::mode::Writable;
+use crate::storage::Pages;
+use partition::{BlockSize, Partition};
 
-pub use accumulate::{Accumulate, Mean, Total};
+pub use accumulate::{Accumulate, Accumulator, MeanValue};
 pub use iter::BlocksIter;
 #[cfg(feature = "rayon")]
 pub use iter::ParBlocksIter;
-use walk::{Habits, Purpose, Walk};
+use scan::{Intent, Scan, ScanOptions};
 
 /// A walk over an array, to be: see [`blocks`](MmapArrayBase::blocks).
 pub type Blocks<'a, A, D> = BlocksBase<'a, D, &'a [A]>;
@@ -73,7 +76,7 @@ pub struct BlocksBase<'a, D, E> {
     pages: Pages<'a>,
     size: Option<BlockSize>,
     parallel: bool,
-    habits: Habits<'a>,
+    habits: ScanOptions<'a>,
 }
 
 /// By measurement: large enough that starting on a block costs nothing, small enough for the cache that cores share.
@@ -113,7 +116,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
 
 impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     fn new(elements: E, layout: &'a Layout<D>, pages: Pages<'a>) -> Self {
-        Self { elements, layout, pages, size: None, parallel: false, habits: Habits::default() }
+        Self { elements, layout, pages, size: None, parallel: false, habits: ScanOptions::default() }
     }
 
     /// How large a block may be, in bytes; a single element always may (so 0 stands for one). Takes the place of [`rows`](Self::rows).
@@ -193,13 +196,13 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
         self.layout.partition(self.size.unwrap_or(BlockSize::Bytes(DEFAULT_BYTES)))
     }
 
-    fn item(&self) -> Item {
+    fn item(&self) -> ElementLayout {
         self.layout.item()
     }
 }
 
 /// Elements in memory order, that blocks are cut from: `&[A]` and `&mut [A]`, and no others.
-pub trait Elements<D>: sealed::Sealed<D> + Default {
+pub trait BlockElements<D>: sealed::Sealed<D> + Default {
     /// The view that a block is.
     type View;
     #[doc(hidden)]
@@ -210,7 +213,7 @@ pub trait Elements<D>: sealed::Sealed<D> + Default {
     fn into_view(self, shape: Shape<D>) -> Self::View;
 }
 
-impl<'a, A, D: Dimension> Elements<D> for &'a [A] {
+impl<'a, A, D: Dimension> BlockElements<D> for &'a [A] {
     type View = ArrayView<'a, A, D>;
 
     fn count(&self) -> usize {
@@ -227,7 +230,7 @@ impl<'a, A, D: Dimension> Elements<D> for &'a [A] {
     }
 }
 
-impl<'a, A, D: Dimension> Elements<D> for &'a mut [A] {
+impl<'a, A, D: Dimension> BlockElements<D> for &'a mut [A] {
     type View = ArrayViewMut<'a, A, D>;
 
     fn count(&self) -> usize {
@@ -271,10 +274,10 @@ mod sealed {
     }
 }
 
-impl<'a, D: Dimension, E: Elements<D>> BlocksBase<'a, D, E> {
-    fn walk(self) -> (E, Partition<D>, Walk<'a>) {
+impl<'a, D: Dimension, E: BlockElements<D>> BlocksBase<'a, D, E> {
+    fn walk(self) -> (E, Partition<D>, Scan<'a>) {
         let partition = self.partition();
-        let purpose = if E::WRITES { Purpose::Update } else { Purpose::Read };
-        (self.elements, partition, Walk::new(self.pages, self.habits, purpose))
+        let purpose = if E::WRITES { Intent::Update } else { Intent::Read };
+        (self.elements, partition, Scan::new(self.pages, self.habits, purpose))
     }
 }

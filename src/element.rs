@@ -5,22 +5,22 @@
 //! says why every bit pattern is a value and no byte of a value is ever uninitialised.
 
 mod bool8;
-mod bytes;
-mod dates;
+mod datetime;
+mod fixed_bytes;
 
 pub use bool8::Bool8;
-pub use bytes::Bytes;
-pub use dates::{DateUnit, Datetime64, Timedelta64, units};
+pub use datetime::{Datetime64, DatetimeUnit, Timedelta64, time_units};
+pub use fixed_bytes::FixedBytes;
 
 /// Size, alignment and name of an element type, so that the arithmetic on it need not be generic.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Item {
+pub(crate) struct ElementLayout {
     size: usize,
     align: usize,
     name: fn() -> &'static str,
 }
 
-impl Item {
+impl ElementLayout {
     /// Mappings start on a page, and no supported system has smaller ones.
     pub(crate) const LARGEST_ALIGNMENT: usize = 4096;
 

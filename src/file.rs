@@ -8,12 +8,11 @@
 
 #[cfg(unix)]
 mod acl;
-mod draft;
-mod growing;
+mod destination;
+mod grow_marker;
 mod lock;
-mod memory;
+mod pending;
 mod permissions;
-mod target;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -23,14 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mode::FileAccess;
 
-pub(crate) use draft::{Draft, NotPublished, Published};
-use lock::Held;
+pub(crate) use destination::Destination;
 pub use lock::Lock;
-pub(crate) use memory::{available_memory, tells_residency};
-pub(crate) use target::Target;
+use lock::LockedFile;
+pub(crate) use pending::{NotPublished, PendingFile, Published};
 
 /// A system sets a file's time of change before it stores what a write brings, so that whoever has read a part of that
 /// finds the time changed. No single write takes longer than this, by far.
@@ -38,8 +36,8 @@ const AT_REST_AFTER: Duration = Duration::from_secs(5);
 
 /// A regular file that an array lives in, kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]
-pub(crate) struct Backing {
-    file: Held,
+pub(crate) struct ArrayFile {
+    file: LockedFile,
     /// In bytes, when last asked; for growing, and for the proof in [`Layout::extent`](crate::layout::Layout::extent).
     len: u64,
     path: Option<PathBuf>,
@@ -63,14 +61,14 @@ pub(crate) struct Backing {
     #[expect(dead_code, reason = "kept open")]
     locked: Option<File>,
     /// Nobody else can reach the file, nor find it after a kill.
-    nameless: bool,
+    unnamed: bool,
 }
 
-impl Backing {
+impl ArrayFile {
     /// Opens an existing regular file and locks it, then reads its length.
     ///
     /// Never waits: not for a writer of a fifo, not for a lock.
-    pub(crate) fn open(path: &Path, rights: Rights, lock: Lock) -> Result<Self> {
+    pub(crate) fn open(path: &Path, rights: FileAccess, lock: Lock) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(rights.writes_file());
         never_wait(&mut options);
@@ -78,7 +76,7 @@ impl Backing {
         let file = options.open(path).map_err(|e| lock::sharing_conflict(Error::io("cannot open", e)))?;
         // Locked first: the length counts only once nobody who respects the lock can change it.
         let taken = lock.take(&file, rights)?;
-        let file = Held::new(file, taken);
+        let file = LockedFile::new(file, taken);
         file.note_lock(taken, rights);
         let len = Self::true_len(&file)?;
         let path = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
@@ -90,7 +88,7 @@ impl Backing {
     ///
     /// # Errors
     /// `Io` (permission) if the handle cannot do what the mode needs, before anything is changed.
-    pub(crate) fn adopt(file: &File, rights: Rights, lock: Lock) -> Result<Self> {
+    pub(crate) fn adopt(file: &File, rights: FileAccess, lock: Lock) -> Result<Self> {
         let second = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
         check_handle(&second, rights)?;
         // To open a device has effects of its own.
@@ -102,10 +100,10 @@ impl Backing {
         };
         let is_direct = shares_handle && HandleLimits::of(&file).direct;
         let len = if is_direct { Self::regular_len(&file)? } else { Self::true_len(&file)? };
-        Ok(Self { shares_handle, locked, ..Self::of(Held::new(file, false), len) })
+        Ok(Self { shares_handle, locked, ..Self::of(LockedFile::new(file, false), len) })
     }
 
-    fn of(file: Held, len: u64) -> Self {
+    fn of(file: LockedFile, len: u64) -> Self {
         Self {
             file,
             len,
@@ -119,7 +117,7 @@ impl Backing {
             shares_handle: false,
             cannot_reserve: false,
             locked: None,
-            nameless: false,
+            unnamed: false,
         }
     }
 
@@ -162,7 +160,7 @@ impl Backing {
     /// Whether others can open the file.
     #[cfg(unix)]
     pub(crate) fn is_reachable(&self) -> bool {
-        !self.nameless
+        !self.unnamed
     }
 
     /// Absolute, for the array to keep; `None` for a file given as a handle, or without a name.
@@ -197,7 +195,7 @@ impl Backing {
 
     /// Whether nobody has written to the file for a while: then what was read of it before this was asked is of one
     /// piece. [`len`](Self::len) is that of now, too.
-    pub(crate) fn is_at_rest(&mut self) -> Result<bool> {
+    pub(crate) fn is_quiescent(&mut self) -> Result<bool> {
         let metadata = Self::regular(&self.file)?;
         self.note_len(metadata.len());
         Ok(metadata.modified().is_ok_and(|at| is_long_ago(at, SystemTime::now())))
@@ -206,7 +204,7 @@ impl Backing {
     /// Waits until a write that is going on is over, so that it cannot be read half twice.
     ///
     /// For files opened by path: it may move the descriptor, and nothing else uses that one's position.
-    pub(crate) fn wait_for_writer(&self) {
+    pub(crate) fn wait_for_write(&self) {
         // To look for data takes the lock that a write holds (ext4, tmpfs, btrfs); where it takes none (XFS), reading
         // does. What it finds does not matter.
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -266,7 +264,7 @@ impl Backing {
 
     /// Whether nobody else can be growing the file, so that who left a mark is gone.
     fn marks_are_sure(&self) -> bool {
-        !self.nameless && self.file.is_exclusive()
+        !self.unnamed && self.file.is_exclusive()
     }
 
     /// For a `.npy` file that ends with its array, at `end`: there is nothing that a killed growth has left behind.
@@ -388,8 +386,8 @@ impl Backing {
     }
 
     /// Gives an array's file its place: see [`Draft::publish`] and [`Draft::publish_new`].
-    pub(crate) fn into_draft(self) -> Draft {
-        Draft::of_unnamed(self.file, self.len)
+    pub(crate) fn into_draft(self) -> PendingFile {
+        PendingFile::of_unnamed(self.file, self.len)
     }
 
     /// Fills `bytes` from `offset` on.
@@ -541,21 +539,21 @@ static POSITION: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 #[cfg(not(any(unix, windows)))]
 fn read_some(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    let _mine = crate::threads::lock(&POSITION);
+    let _mine = crate::parallel::lock(&POSITION);
     file.seek(SeekFrom::Start(offset))?;
     file.read(bytes)
 }
 
 #[cfg(not(any(unix, windows)))]
 fn write_all(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let _mine = crate::threads::lock(&POSITION);
+    let _mine = crate::parallel::lock(&POSITION);
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
 }
 
 /// Whether a file is as long as it was when it was last looked at.
 fn check_len(file: &File, expected: u64) -> Result<()> {
-    match Backing::regular_len(file)? {
+    match ArrayFile::regular_len(file)? {
         len if len < expected => Err(Error::truncated(len, expected)),
         len if len > expected => Err(Error::new(
             ErrorKind::InvalidInput,
@@ -589,7 +587,7 @@ fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_to: &mut u64
         // ext4 keeps what it found before the space ran out.
         let _ = truncate(file, old, old..=(*grown_to).max(old));
         let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
-        match Backing::regular_len(file) {
+        match ArrayFile::regular_len(file) {
             Ok(len) if len == old => error,
             _ => error.and("and it has another length now"),
         }
@@ -677,16 +675,16 @@ fn never_wait(_: &mut OpenOptions) {}
 
 /// Windows' own locks would stop plain reads through other handles; what a handle shares serves instead.
 #[cfg(windows)]
-fn share(options: &mut OpenOptions, lock: Lock, rights: Rights) {
+fn share(options: &mut OpenOptions, lock: Lock, rights: FileAccess) {
     use std::os::windows::fs::OpenOptionsExt;
     options.share_mode(lock.share_mode(rights));
 }
 
 #[cfg(not(windows))]
-fn share(_: &mut OpenOptions, _: Lock, _: Rights) {}
+fn share(_: &mut OpenOptions, _: Lock, _: FileAccess) {}
 
 #[cfg(unix)]
-fn check_handle(file: &File, rights: Rights) -> Result<()> {
+fn check_handle(file: &File, rights: FileAccess) -> Result<()> {
     use rustix::fs::OFlags;
     let flags = rustix::fs::fcntl_getfl(file).map_err(|e| Error::io("cannot read the handle's flags", e.into()))?;
     let access = flags & OFlags::RWMODE;
@@ -700,7 +698,7 @@ fn check_handle(file: &File, rights: Rights) -> Result<()> {
 }
 
 #[cfg(not(unix))]
-fn check_handle(_: &File, _: Rights) -> Result<()> {
+fn check_handle(_: &File, _: FileAccess) -> Result<()> {
     Ok(())
 }
 
@@ -717,7 +715,7 @@ fn names_only(_: rustix::fs::OFlags) -> bool {
 
 /// The same file, opened anew. `None` where the system does not let us.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn reopened(file: &File, rights: Rights) -> Option<File> {
+fn reopened(file: &File, rights: FileAccess) -> Option<File> {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::OpenOptionsExt;
 
@@ -727,11 +725,11 @@ fn reopened(file: &File, rights: Rights) -> Option<File> {
     // It is to be as durable as the caller's.
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags & (libc::O_SYNC | libc::O_DSYNC));
     let own = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    target::are_one(&own.metadata().ok()?, &file.metadata().ok()?).then_some(own)
+    destination::are_one(&own.metadata().ok()?, &file.metadata().ok()?).then_some(own)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn reopened(_: &File, _: Rights) -> Option<File> {
+fn reopened(_: &File, _: FileAccess) -> Option<File> {
     None
 }
 
@@ -813,7 +811,7 @@ mod tests {
         let path = folder.path().join("a");
         for preallocate in [false, true] {
             std::fs::write(&path, [0; 10]).unwrap();
-            let mut backing = Backing::open(&path, Rights::ReadWrite, Lock::None).unwrap();
+            let mut backing = ArrayFile::open(&path, FileAccess::ReadWrite, Lock::None).unwrap();
             backing.preallocate(preallocate);
             backing.reserve(20);
             std::fs::write(&path, [1; 100]).unwrap();
@@ -834,7 +832,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, [0; 30]).unwrap();
-        let backing = Backing::open(&path, Rights::Read, Lock::None).unwrap();
+        let backing = ArrayFile::open(&path, FileAccess::Read, Lock::None).unwrap();
         let e = backing.read_into(&mut [0; 20], 16).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::TooShort);
         assert_eq!(
@@ -848,13 +846,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, [0; 10]).unwrap();
-        let mut backing = Backing::open(&path, Rights::Read, Lock::None).unwrap();
-        assert!(!backing.is_at_rest().unwrap());
+        let mut backing = ArrayFile::open(&path, FileAccess::Read, Lock::None).unwrap();
+        assert!(!backing.is_quiescent().unwrap());
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(20).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!((backing.is_at_rest().unwrap(), backing.len()), (true, 20));
+        assert_eq!((backing.is_quiescent().unwrap(), backing.len()), (true, 20));
         file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
-        assert!(!backing.is_at_rest().unwrap());
+        assert!(!backing.is_quiescent().unwrap());
     }
 }

@@ -4,18 +4,12 @@
 //! lie in the file). Each step has one constructor, so a mapping past the end of a file, or a misaligned one, cannot
 //! be written down.
 
-mod partition;
-mod tiling;
-
 use std::ops::Range;
 
 use ndarray::{Array, Axis, Dimension, Shape, ShapeBuilder};
 
-use crate::element::Item;
+use crate::element::ElementLayout;
 use crate::error::{Error, ErrorKind, Result};
-
-pub(crate) use partition::{BlockSize, Partition};
-pub(crate) use tiling::Tiling;
 
 /// Which axis varies fastest in memory: the last (C), or the first (Fortran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +26,13 @@ pub(crate) enum Order {
 pub(crate) struct Layout<D> {
     dim: D,
     order: Order,
-    item: Item,
+    item: ElementLayout,
     bytes: usize,
 }
 
 /// Whether the bytes are used where they lie, or copied to where they can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placement {
+pub(crate) enum Alignment {
     InPlace,
     Copied,
 }
@@ -54,10 +48,27 @@ pub(crate) struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent(Span);
 
+impl Order {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Order::C => Order::F,
+            Order::F => Order::C,
+        }
+    }
+
+    /// The axis that is the `n`th in memory, counted from the outermost.
+    pub(crate) fn axis(self, n: usize, ndim: usize) -> usize {
+        match self {
+            Order::C => n,
+            Order::F => ndim - 1 - n,
+        }
+    }
+}
+
 impl<D: Dimension> Layout<D> {
     /// # Errors
     /// `Overflow` if the non-zero axes together are more bytes than can be addressed.
-    pub(crate) fn new(dim: D, order: Order, item: Item) -> Result<Self> {
+    pub(crate) fn new(dim: D, order: Order, item: ElementLayout) -> Result<Self> {
         let bytes = bytes_of(axes(&dim), item)?;
         Ok(Self { dim, order, item, bytes })
     }
@@ -66,7 +77,7 @@ impl<D: Dimension> Layout<D> {
     ///
     /// # Errors
     /// `InvalidInput` for rows without elements, `Overflow`.
-    pub(crate) fn inferable(dim: &D, item: Item, offset: u64) -> Result<usize> {
+    pub(crate) fn inferable(dim: &D, item: ElementLayout, offset: u64) -> Result<usize> {
         check_offset(offset)?;
         let row = &axes(dim)[1..];
         match bytes_of(row, item)? {
@@ -83,7 +94,7 @@ impl<D: Dimension> Layout<D> {
     /// # Errors
     /// `TooShort` for an offset past the end, `LengthNotMultiple` for a broken last row, `InvalidInput` for rows
     /// without elements, `Overflow`.
-    pub(crate) fn inferred(mut dim: D, item: Item, offset: u64, file_len: u64) -> Result<Self> {
+    pub(crate) fn inferred(mut dim: D, item: ElementLayout, offset: u64, file_len: u64) -> Result<Self> {
         let row_bytes = Self::inferable(&dim, item, offset)?;
         let row = &axes(&dim)[1..];
         let rest = file_len.checked_sub(offset).ok_or_else(|| past_the_end(file_len, offset))?;
@@ -116,7 +127,7 @@ impl<D: Dimension> Layout<D> {
         &self.dim
     }
 
-    pub(crate) fn item(&self) -> Item {
+    pub(crate) fn item(&self) -> ElementLayout {
         self.item
     }
 
@@ -145,7 +156,7 @@ impl<D: Dimension> Layout<D> {
     ///
     /// # Errors
     /// `Overflow` beyond `i64::MAX`, which no file reaches; `Misaligned` where the elements could not be used in place.
-    pub(crate) fn span(&self, offset: u64, placement: Placement) -> Result<Span> {
+    pub(crate) fn span(&self, offset: u64, placement: Alignment) -> Result<Span> {
         check_offset(offset)?;
         if offset + self.bytes as u64 > i64::MAX as u64 {
             return Err(Error::new(
@@ -160,7 +171,7 @@ impl<D: Dimension> Layout<D> {
             ));
         }
         let align = self.item.align();
-        if placement == Placement::InPlace && self.bytes > 0 && !offset.is_multiple_of(align as u64) {
+        if placement == Alignment::InPlace && self.bytes > 0 && !offset.is_multiple_of(align as u64) {
             return Err(Error::new(
                 ErrorKind::Misaligned,
                 format!(
@@ -178,7 +189,7 @@ impl<D: Dimension> Layout<D> {
     ///
     /// # Errors
     /// Those of [`span`](Self::span), then `TooShort`, naming both lengths and ending in `remedy`.
-    pub(crate) fn extent(&self, offset: u64, placement: Placement, file_len: u64, remedy: &str) -> Result<Extent> {
+    pub(crate) fn extent(&self, offset: u64, placement: Alignment, file_len: u64, remedy: &str) -> Result<Extent> {
         let span = self.span(offset, placement)?;
         if span.end() > file_len {
             return Err(Error::new(
@@ -294,10 +305,10 @@ impl Extent {
 /// Reads it off the strides of an array over `()`, which takes no memory. Where they are those of C order too (nothing,
 /// or one long axis), it matters only for the axis to grow along, and is read off the shape's `Debug` text. A shape that
 /// overflows has none; [`Layout::new`] will refuse it.
-pub(crate) fn take_apart<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
+pub(crate) fn split_shape<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
     let shape = shape.into_shape_with_order();
     let dim = shape.raw_dim().clone();
-    if dim.ndim() < 2 || bytes_of(axes(&dim), Item::of::<u8>()).is_err() {
+    if dim.ndim() < 2 || bytes_of(axes(&dim), ElementLayout::of::<u8>()).is_err() {
         return (dim, Order::C);
     }
     let in_c_order = Array::<(), Sh::Dim>::uninit(dim.clone());
@@ -312,7 +323,7 @@ pub(crate) fn axes<D: Dimension>(dim: &D) -> &[usize] {
 }
 
 /// Bytes of an array; the product of the *non-zero* axes must fit, as ndarray computes strides from it.
-fn bytes_of(axes: &[usize], item: Item) -> Result<usize> {
+fn bytes_of(axes: &[usize], item: ElementLayout) -> Result<usize> {
     let nonzero = axes.iter().filter(|&&n| n != 0).try_fold(item.size(), |bytes, &n| bytes.checked_mul(n));
     match nonzero {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(if axes.contains(&0) { 0 } else { bytes }),
@@ -364,14 +375,14 @@ mod tests {
         proptest::collection::vec(0..5_usize, 0..6)
     }
 
-    fn items() -> impl Strategy<Value = Item> {
+    fn items() -> impl Strategy<Value = ElementLayout> {
         proptest::sample::select(vec![
-            Item::of::<u8>(),
-            Item::of::<[u8; 5]>(),
-            Item::of::<u16>(),
-            Item::of::<f64>(),
-            Item::of::<u128>(),
-            Item::of::<[u64; 1000]>(),
+            ElementLayout::of::<u8>(),
+            ElementLayout::of::<[u8; 5]>(),
+            ElementLayout::of::<u16>(),
+            ElementLayout::of::<f64>(),
+            ElementLayout::of::<u128>(),
+            ElementLayout::of::<[u64; 1000]>(),
         ])
     }
 
@@ -379,18 +390,18 @@ mod tests {
         proptest::sample::select(vec![Order::C, Order::F])
     }
 
-    fn placements() -> impl Strategy<Value = Placement> {
-        proptest::sample::select(vec![Placement::InPlace, Placement::Copied])
+    fn placements() -> impl Strategy<Value = Alignment> {
+        proptest::sample::select(vec![Alignment::InPlace, Alignment::Copied])
     }
 
     /// Bytes of the non-zero axes together, or more than can be counted.
-    fn wide_bytes(axes: &[usize], item: Item) -> u128 {
+    fn wide_bytes(axes: &[usize], item: ElementLayout) -> u128 {
         let nonzero = axes.iter().filter(|&&n| n != 0);
         nonzero.fold(item.size() as u128, |bytes, &n| bytes.saturating_mul(n as u128))
     }
 
     /// What `Layout::new` must say, by arithmetic that does not overflow.
-    fn expected_bytes(axes: &[usize], item: Item) -> Expected {
+    fn expected_bytes(axes: &[usize], item: ElementLayout) -> Expected {
         match wide_bytes(axes, item) {
             wide if wide > isize::MAX as u128 => Err(ErrorKind::Overflow),
             _ if axes.contains(&0) => Ok(0),
@@ -399,11 +410,11 @@ mod tests {
     }
 
     /// What `span` must say: offset and bytes, both without overflow.
-    fn expected_span(offset: u64, bytes: usize, item: Item, placement: Placement) -> Expected {
+    fn expected_span(offset: u64, bytes: usize, item: ElementLayout, placement: Alignment) -> Expected {
         let end = u128::from(offset) + bytes as u128;
         if end > u128::from(I64_MAX) {
             Err(ErrorKind::Overflow)
-        } else if placement == Placement::InPlace && bytes > 0 && !offset.is_multiple_of(item.align() as u64) {
+        } else if placement == Alignment::InPlace && bytes > 0 && !offset.is_multiple_of(item.align() as u64) {
             Err(ErrorKind::Misaligned)
         } else {
             Ok(end)
@@ -514,7 +525,7 @@ mod tests {
 
         #[test]
         fn rows_are_where_ndarray_has_them(axes in small_shapes(), order in orders()) {
-            let layout = Layout::new(IxDyn(&axes), order, Item::of::<u16>()).unwrap();
+            let layout = Layout::new(IxDyn(&axes), order, ElementLayout::of::<u16>()).unwrap();
             let memory = vec![0_u16; layout.bytes() / 2];
             let array = ArrayView::from_shape(layout.to_shape(), &memory).unwrap();
             let Some(axis) = layout.outermost() else { return Ok(()) };
@@ -529,9 +540,9 @@ mod tests {
         #[test]
         fn a_shape_comes_out_as_it_went_in(axes in shapes(), order in orders()) {
             let given = IxDyn(&axes).set_f(order == Order::F);
-            let (dim, recovered) = take_apart(given.clone());
+            let (dim, recovered) = split_shape(given.clone());
             prop_assert_eq!(dim.slice(), &axes[..]);
-            if expected_bytes(&axes, Item::of::<u8>()).is_ok() {
+            if expected_bytes(&axes, ElementLayout::of::<u8>()).is_ok() {
                 let strides = |shape| Array::<(), IxDyn>::uninit(shape).strides().to_vec();
                 prop_assert_eq!(strides(dim.set_f(recovered == Order::F)), strides(given));
             }
@@ -559,11 +570,11 @@ mod tests {
     #[test]
     fn the_order_of_a_shape_is_recovered_even_where_its_strides_do_not_tell() {
         for axes in [(3, 4), (3, 0), (0, 3), (5, 1), (1, 5), (1, 1), (0, 0)] {
-            assert_eq!(take_apart(axes).1, Order::C, "{axes:?}");
-            assert_eq!(take_apart(axes.f()).1, Order::F, "{axes:?}");
+            assert_eq!(split_shape(axes).1, Order::C, "{axes:?}");
+            assert_eq!(split_shape(axes.f()).1, Order::F, "{axes:?}");
             let dynamic = IxDyn(&[axes.0, axes.1]);
-            assert_eq!(take_apart(dynamic.clone()).1, Order::C, "{axes:?}");
-            assert_eq!(take_apart(dynamic.f()).1, Order::F, "{axes:?}");
+            assert_eq!(split_shape(dynamic.clone()).1, Order::C, "{axes:?}");
+            assert_eq!(split_shape(dynamic.f()).1, Order::F, "{axes:?}");
         }
     }
 }

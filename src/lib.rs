@@ -3,37 +3,30 @@
 #![warn(missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
 #![warn(clippy::incompatible_msrv)]
 
-mod access;
+mod arch;
 mod array;
-mod blocks;
+pub mod blocks;
 #[cfg(doc)]
 pub mod doc;
-mod doors;
 mod element;
 mod error;
-#[cfg(unix)]
-mod fault;
 mod file;
-mod grow;
+mod gather;
 mod layout;
-mod mapping;
+pub mod mode;
 pub mod npy;
-mod options;
-mod progress;
-mod simd;
-mod stage;
-mod stream;
-mod threads;
+mod open;
+mod parallel;
+mod storage;
+mod sys;
 mod tile;
 
-pub use access::{Access, Admits, CopyOnWrite, Mode, Opens, Private, ReadOnly, ReadWrite, Staging, Stored, Writable};
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
-#[cfg(feature = "rayon")]
-pub use blocks::ParBlocksIter;
-pub use blocks::{Accumulate, Blocks, BlocksBase, BlocksIter, BlocksMut, Elements, Mean, Total};
-pub use element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64, units};
+pub use blocks::{Blocks, BlocksMut};
+pub use element::{Bool8, Datetime64, FixedBytes, Timedelta64, time_units};
 pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;
-pub use mapping::Advice;
-pub use options::MmapArrayOptions;
-pub use tile::Tiled;
+pub use mode::{CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging};
+pub use open::MmapArrayOptions;
+pub use storage::Advice;
+pub use tile::TiledAssign;

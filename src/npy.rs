@@ -8,20 +8,21 @@
 //! one string (`'<i4,<f4'`, `'3f8'`), names of types that depend on the machine (`'long'`, `'int'`), strings in three
 //! quotes or side by side, numbers other than in plain decimal digits.
 
+mod compat;
 #[cfg(test)]
 mod corpus;
 mod descr;
+mod display;
 mod dtype;
 mod element;
 mod header;
 mod in_place;
 mod literal;
-mod matching;
 mod record;
-mod repr;
 mod write;
 
-pub use dtype::{ByteOrder, Dtype, Field, Kind, Unit};
+pub use crate::element::DatetimeUnit;
+pub use dtype::{ByteOrder, Dtype, DtypeKind, Field};
 pub use element::NpyElement;
 pub use header::Header;
 pub(crate) use header::{HEADER_CAP, MAGIC, Preamble};

@@ -2,30 +2,30 @@
 //! and of scattered indices. Tile by tile, so that memory is visited in pieces that both sides have near each other.
 
 mod copy;
-mod gather;
-mod through_file;
+mod pwrite;
+mod tiling;
 
 use std::fmt;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Axis, Dimension, IxDyn};
 
-use crate::access::{Admits, Stored};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::available_memory;
 use crate::layout::Order;
-use crate::progress::{OnProgress, Progress};
+use crate::mode::{Persistent, Supports};
+use crate::parallel::{OnProgress, Progress};
+use crate::sys::memory::available_memory;
 use copy::{By, Convert, Same, copy};
-use through_file::ThroughFile;
+use pwrite::PwriteCopy;
 
 /// Less than this is stored without asking where it is.
 const SMALL: usize = 1 << 20;
 
-impl<A, D: Dimension, M: Stored> MmapArrayBase<A, D, M>
+impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M>
 where
     A: AnyBitPattern + NoUninit + Send + Sync,
-    M: Admits<A>,
+    M: Supports<A>,
 {
     /// Stores the elements of `src`, an array of the same shape in any layout: what ndarray's `assign` does, several
     /// times faster where the layouts differ (a transposed or permuted view, Fortran order from C order), and with the
@@ -93,9 +93,9 @@ where
         self.tiled().assign_with(src, f)
     }
 
-    /// Such a copy, told how before it is told what: see [`Tiled`].
-    pub fn tiled(&mut self) -> Tiled<'_, A, D, M> {
-        Tiled { to: self, progress: None }
+    /// Such a copy, told how before it is told what: see [`TiledAssign`].
+    pub fn tiled(&mut self) -> TiledAssign<'_, A, D, M> {
+        TiledAssign { to: self, progress: None }
     }
 }
 
@@ -112,15 +112,15 @@ where
 /// # Ok::<(), ndarray_mmap::Error>(())
 /// ```
 #[must_use = "nothing is copied until `assign` or `assign_with`"]
-pub struct Tiled<'a, A: 'static, D, M> {
+pub struct TiledAssign<'a, A: 'static, D, M> {
     to: &'a mut MmapArrayBase<A, D, M>,
     progress: Option<OnProgress<'a>>,
 }
 
-impl<'a, A, D: Dimension, M: Stored> Tiled<'a, A, D, M>
+impl<'a, A, D: Dimension, M: Persistent> TiledAssign<'a, A, D, M>
 where
     A: AnyBitPattern + NoUninit + Send + Sync,
-    M: Admits<A>,
+    M: Supports<A>,
 {
     /// Calls `progress(done, total)` whenever a tile is stored, in bytes of the array that is stored to; with several
     /// threads too, one call at a time and never back.
@@ -155,7 +155,7 @@ where
         if to.is_empty() {
             return Ok(());
         }
-        let from = lined_up(src.view(), to.layout().order());
+        let from = coalesce_axes(src.view(), to.layout().order());
         let writer = to.file_writer();
         let pages = writer.pages();
         let progress = Progress::new(pages.len() as u64, progress);
@@ -164,7 +164,7 @@ where
             // Of what is in memory already, the system counts what it could give up as free.
             let scarce = available_memory().filter(|free| all > free / 4 * 3);
             if scarce.is_some() || !pages.look_present() {
-                let how = scarce.map_or_else(|| ThroughFile::cached(writer), |free| ThroughFile::passing(writer, free));
+                let how = scarce.map_or_else(|| PwriteCopy::cached(writer), |free| PwriteCopy::passing(writer, free));
                 let written = how.write(from, convert, &progress);
                 return written.map_err(|e| to.named(e));
             }
@@ -179,15 +179,15 @@ where
     }
 }
 
-impl<A, D: Dimension, M> fmt::Debug for Tiled<'_, A, D, M> {
+impl<A, D: Dimension, M> fmt::Debug for TiledAssign<'_, A, D, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tiled").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("TiledAssign").field("to", &self.to).finish_non_exhaustive()
     }
 }
 
 /// The same elements with as few axes as can be, such that their C order is the order of the array to be written. At
 /// least one axis is left.
-fn lined_up<B, D: Dimension>(from: ArrayView<'_, B, D>, order: Order) -> ArrayView<'_, B, IxDyn> {
+fn coalesce_axes<B, D: Dimension>(from: ArrayView<'_, B, D>, order: Order) -> ArrayView<'_, B, IxDyn> {
     let from = from.into_dyn();
     let mut from = if order == Order::F { from.reversed_axes() } else { from };
     for axis in (1..from.ndim()).rev() {
@@ -206,9 +206,9 @@ mod tests {
 
     use ndarray::{Array, ShapeBuilder, array, s};
 
+    use super::tiling::Tiling;
     use super::*;
     use crate::array::MmapArrayMut;
-    use crate::layout::Tiling;
 
     #[test]
     fn arrays_larger_than_memory_come_out_the_same() {
@@ -216,13 +216,13 @@ mod tests {
         let values = Array::from_shape_fn(shape, |(i, j)| (i * 1100 + j) as u32);
         for (free, order) in [(0, Order::C), (100 << 20, Order::F)] {
             let mut to = MmapArrayMut::<u32>::scratch((1100, 1500).set_f(order == Order::F)).unwrap();
-            let from = lined_up(values.t(), order);
+            let from = coalesce_axes(values.t(), order);
             // Twice: over pages that were never written, and over those of another array.
             for same in [false, true] {
                 let writer = to.file_writer();
                 let convert = By(|&x: &u32| if same { x } else { !x });
                 assert!(
-                    ThroughFile::passing(writer, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
+                    PwriteCopy::passing(writer, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
                 );
             }
             assert_eq!(*to, values.t());
@@ -253,7 +253,7 @@ mod tests {
         let writer = scratch.file_writer();
         let ways = |item| {
             let through_file =
-                [ThroughFile::cached(writer), ThroughFile::passing(writer, 0), ThroughFile::passing(writer, 2 << 30)];
+                [PwriteCopy::cached(writer), PwriteCopy::passing(writer, 0), PwriteCopy::passing(writer, 2 << 30)];
             let in_memory = (copy::budget(item), usize::MAX);
             [in_memory].into_iter().chain(through_file.map(|how| how.budget(item)))
         };
@@ -282,13 +282,13 @@ mod tests {
     #[test]
     fn what_lies_in_one_piece_becomes_one_axis() {
         let a = Array::<u8, _>::zeros((2, 1, 3, 4));
-        assert_eq!(lined_up(a.view(), Order::C).shape(), [24]);
-        assert_eq!(lined_up(a.t(), Order::F).shape(), [24]);
-        assert_eq!(lined_up(a.view(), Order::F).shape(), [4, 3, 2]);
-        assert_eq!(lined_up(a.slice(s![.., .., 1.., ..]), Order::C).shape(), [2, 8]);
-        assert_eq!(lined_up(a.slice(s![..;-1, .., ..;-1, ..;-1]), Order::C).shape(), [24]);
-        assert_eq!(lined_up(a.permuted_axes([2, 3, 0, 1]).view(), Order::C).shape(), [12, 2]);
-        assert_eq!(lined_up(array![[[1]]].view(), Order::C).shape(), [1]);
-        assert_eq!(lined_up(ndarray::arr0(1).view(), Order::F).shape(), [1]);
+        assert_eq!(coalesce_axes(a.view(), Order::C).shape(), [24]);
+        assert_eq!(coalesce_axes(a.t(), Order::F).shape(), [24]);
+        assert_eq!(coalesce_axes(a.view(), Order::F).shape(), [4, 3, 2]);
+        assert_eq!(coalesce_axes(a.slice(s![.., .., 1.., ..]), Order::C).shape(), [2, 8]);
+        assert_eq!(coalesce_axes(a.slice(s![..;-1, .., ..;-1, ..;-1]), Order::C).shape(), [24]);
+        assert_eq!(coalesce_axes(a.permuted_axes([2, 3, 0, 1]).view(), Order::C).shape(), [12, 2]);
+        assert_eq!(coalesce_axes(array![[[1]]].view(), Order::C).shape(), [1]);
+        assert_eq!(coalesce_axes(ndarray::arr0(1).view(), Order::F).shape(), [1]);
     }
 }

@@ -12,9 +12,9 @@ use common::{Creates, Doors, file, refused};
 use ndarray::prelude::*;
 use ndarray::{ArrayRef, Zip, azip};
 use ndarray_mmap::{
-    Access, Admits, Advice, Blocks, BlocksMut, Bool8, CopyOnWrite, Error, ErrorKind, Lock, MmapArray, MmapArrayBase,
-    MmapArrayCow, MmapArrayMut, MmapArrayOptions, Mode, Opens, Private, ReadOnly, ReadWrite, Result, Staged, Staging,
-    Stored, Writable,
+    Advice, Blocks, BlocksMut, Bool8, CopyOnWrite, Error, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow,
+    MmapArrayMut, MmapArrayOptions, Mode, ReadOnly, ReadWrite, Result, Staged, Staging,
+    mode::{AccessMode, Loadable, OpenExisting, Persistent, Supports, Writable},
 };
 
 fn counting(n: u16) -> Vec<f64> {
@@ -93,7 +93,7 @@ fn every_npy_door_has_the_signature_of_the_contract() {
     type Opened<D, M> = Result<MmapArrayBase<f32, D, M>>;
     type Options<M> = MmapArrayOptions<f32, Ix2, M>;
     type Pair = (usize, usize);
-    fn opens<M: Opens + Admits<f32>>() {
+    fn opens<M: OpenExisting + Supports<f32>>() {
         let _: unsafe fn(PathBuf) -> Opened<Ix2, M> = MmapArrayBase::<f32, Ix2, M>::open_npy;
         let _: unsafe fn(&'static str) -> Opened<IxDyn, M> = MmapArrayBase::<f32, IxDyn, M>::open_npy;
         let _: unsafe fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::open_npy;
@@ -102,7 +102,7 @@ fn every_npy_door_has_the_signature_of_the_contract() {
     opens::<ReadOnly>();
     opens::<ReadWrite>();
     opens::<CopyOnWrite>();
-    fn loads<M: Private + Admits<f32>>() {
+    fn loads<M: Loadable + Supports<f32>>() {
         let _: fn(PathBuf) -> Opened<Ix2, M> = MmapArrayBase::<f32, Ix2, M>::load_npy;
         let _: fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::load_npy;
         let _: fn(Options<M>, PathBuf) -> Opened<Ix2, M> = MmapArrayOptions::load;
@@ -151,7 +151,7 @@ fn every_method_has_the_signature_of_the_contract_on_the_modes_it_belongs_to() {
     writable::<ReadWrite>();
     writable::<CopyOnWrite>();
     writable::<Staging>();
-    fn stored<M: Stored + Admits<f64>>() {
+    fn stored<M: Persistent + Supports<f64>>() {
         let _: fn(&Base<M>) -> Result<()> = Base::<M>::flush;
         let _: fn(&Base<M>) -> Result<()> = Base::<M>::flush_async;
         let _: fn(&Base<M>, Range<usize>) -> Result<()> = Base::<M>::flush_rows;
@@ -174,7 +174,7 @@ fn a_function_over_arrays_takes_a_mapped_one() -> Result<()> {
     fn total<A: AnyBitPattern + num_traits::Zero, D: Dimension, M>(x: &MmapArrayBase<A, D, M>) -> A {
         x.sum()
     }
-    fn describe<M: Access, A, D: Dimension>(x: &MmapArrayBase<A, D, M>) -> (usize, Mode) {
+    fn describe<M: AccessMode, A, D: Dimension>(x: &MmapArrayBase<A, D, M>) -> (usize, Mode) {
         (x.ndim(), x.mode())
     }
     fn borrow(x: impl AsRef<ArrayRef<f64, Ix2>>) -> f64 {
@@ -224,7 +224,7 @@ fn a_mapped_array_is_read_like_any_other() -> Result<()> {
 
 #[test]
 fn a_writable_array_is_written_like_any_other() -> Result<()> {
-    fn write_in_every_way<M: ndarray_mmap::Writable>(mut c: MmapArrayBase<f64, Ix2, M>) -> Array2<f64> {
+    fn write_in_every_way<M: ndarray_mmap::mode::Writable>(mut c: MmapArrayBase<f64, Ix2, M>) -> Array2<f64> {
         c.fill(1.0);
         *c += 1.0;
         *c *= &*array![1.0, 10.0, 100.0, 1000.0];

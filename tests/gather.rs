@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use bytemuck::{AnyBitPattern, Zeroable};
 use ndarray::prelude::*;
 use ndarray_mmap::{
-    Admits, Error, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Opens, Result, Staged,
+    Error, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Result, Staged,
+    mode::{OpenExisting, Supports},
 };
 use tempfile::TempDir;
 
@@ -23,7 +24,7 @@ fn file() -> (TempDir, PathBuf, Array2<u32>) {
     (folder, path, values)
 }
 
-fn opened<A: AnyBitPattern, M: Admits<A> + Opens>(path: &Path, columns: usize) -> MmapArrayBase<A, Ix2, M> {
+fn opened<A: AnyBitPattern, M: Supports<A> + OpenExisting>(path: &Path, columns: usize) -> MmapArrayBase<A, Ix2, M> {
     let options = MmapArrayBase::<A, IxDyn, M>::options().offset(OFFSET as u64).shape((2000, columns));
     // SAFETY: nobody else knows the files of these tests; where one is cut, nothing cut off is looked at.
     unsafe { options.open(path).unwrap() }

@@ -261,7 +261,7 @@ mod refusals {
         let path = folder.path().join("long.npy");
         fs::write(&path, [b"\x93NUMPY\x02\x00\xff\xff\xff\xff", &[b' '; 200][..]].concat()).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(5 << 30).unwrap();
-        refused_io(Header::read_with(&path, usize::MAX), io::ErrorKind::OutOfMemory);
+        refused_io(Header::read_with_limit(&path, usize::MAX), io::ErrorKind::OutOfMemory);
         let options = MmapArray::<f64>::options().max_header_size(usize::MAX);
         refused_io(options.clone().opened_npy(&path), io::ErrorKind::OutOfMemory);
         refused_io(options.load_npy(&path), io::ErrorKind::OutOfMemory);

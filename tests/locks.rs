@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use common::{Creates, Doors, file, photo, refused};
-use ndarray_mmap::{Admits, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Opens, Result};
+use ndarray_mmap::{
+    ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Result,
+    mode::{OpenExisting, Supports},
+};
 
 const PATH: &str = "NDARRAY_MMAP_TEST_PATH";
 const DOOR: &str = "NDARRAY_MMAP_TEST_DOOR";
@@ -28,7 +31,7 @@ use Door::{Copying, Loading, Reading, Writing};
 impl Door {
     const ALL: [Self; 4] = [Reading, Copying, Writing, Loading];
 
-    /// Opens, and gives what is held open, if anything.
+    /// OpenExisting, and gives what is held open, if anything.
     fn open(self, path: &Path, lock: Lock) -> Result<Box<dyn std::any::Any + Send>> {
         Ok(match self {
             Reading => Box::new(MmapArray::<u8>::options().lock(lock).opened(path)?),
@@ -44,7 +47,7 @@ impl Door {
     }
 }
 
-/// Opens `second` by every door while `first` is open, and tells whether what happens is right.
+/// OpenExisting `second` by every door while `first` is open, and tells whether what happens is right.
 fn conflicts_are_right(path: &Path, first: Door) {
     for second in Door::ALL {
         for lock in [Lock::BestEffort, Lock::Required] {
@@ -144,7 +147,7 @@ fn dropping_closing_and_failing_release_the_lock() -> Result<()> {
 
 #[test]
 fn the_lock_goes_with_the_array_through_its_dimensions() -> Result<()> {
-    fn goes<M: Admits<u8> + Opens>(path: &Path) -> Result<()> {
+    fn goes<M: Supports<u8> + OpenExisting>(path: &Path) -> Result<()> {
         let array = MmapArrayBase::<u8, ndarray::IxDyn, M>::options().opened(path)?;
         let array = array.into_dimensionality::<ndarray::Ix1>()?;
         refused(MmapArrayMut::<u8>::options().opened(path), ErrorKind::Locked);

@@ -7,7 +7,8 @@ use std::fs;
 use common::{Creates, Doors, file, photo, refused, sparse};
 use ndarray::prelude::*;
 use ndarray_mmap::{
-    Admits, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Opens, Result, Writable,
+    ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Result,
+    mode::{OpenExisting, Supports, Writable},
 };
 
 #[test]
@@ -220,7 +221,7 @@ fn a_flush_that_the_disk_refuses_is_an_error_for_good() -> Result<()> {
 
 #[test]
 fn pages_brought_in_at_once_hold_the_same() -> Result<()> {
-    fn filled<M: Writable + Admits<u16> + Opens>(path: &std::path::Path) -> Result<()> {
+    fn filled<M: Writable + Supports<u16> + OpenExisting>(path: &std::path::Path) -> Result<()> {
         let mut w = MmapArrayBase::<u16, IxDyn, M>::options().populate(true).opened(path)?;
         assert_eq!(w.sum(), 7 * 5000);
         #[cfg(target_os = "linux")]

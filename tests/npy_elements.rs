@@ -12,8 +12,8 @@ use half::f16;
 use ndarray::prelude::*;
 use ndarray_mmap::npy::{Dtype, Field, Header, NpyElement};
 use ndarray_mmap::{
-    Bool8, Bytes, Datetime64, Error, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Result, Staged, Timedelta64,
-    npy_record, units,
+    Bool8, Datetime64, Error, ErrorKind, FixedBytes, MmapArray, MmapArrayCow, MmapArrayMut, Result, Staged,
+    Timedelta64, npy_record, time_units,
 };
 use num_complex::Complex;
 use rend::unaligned::*;
@@ -125,10 +125,10 @@ fn numbers_of_either_byte_order_come_back() {
 
 #[test]
 fn strings_dates_and_plain_bytes_come_back() {
-    comes_back::<Bytes<5>>("|S5", [Bytes::new(b"abc").unwrap(), Bytes::new(b"vwxyz").unwrap()]);
+    comes_back::<FixedBytes<5>>("|S5", [FixedBytes::new(b"abc").unwrap(), FixedBytes::new(b"vwxyz").unwrap()]);
     comes_back::<[u8; 5]>("|V5", [[1, 2, 3, 0, 0], [0; 5]]);
-    comes_back::<Datetime64<units::Microsecond>>("=M8[us]", [Datetime64::new(-1), Datetime64::NAT]);
-    comes_back::<Timedelta64<units::Day>>("=m8[D]", [Timedelta64::new(365), Timedelta64::NAT]);
+    comes_back::<Datetime64<time_units::Microsecond>>("=M8[us]", [Datetime64::new(-1), Datetime64::NAT]);
+    comes_back::<Timedelta64<time_units::Day>>("=m8[D]", [Timedelta64::new(365), Timedelta64::NAT]);
 }
 
 /// Each of these is another type to NumPy; whoever asks for one must not get another.
@@ -151,11 +151,11 @@ fn every_type_refuses_the_files_of_every_other_and_names_both() {
         "<f2" => f16, "half::f16"; "<f4" => f32; "<f8" => f64; ">f4" => f32_be, "rend::f32_be"; ">f8" => f64_be, "rend::f64_be";
         "<c8" => Complex<f32>, "num_complex::Complex<f32>"; "<c16" => Complex<f64>, "num_complex::Complex<f64>";
         ">c8" => Complex<f32_be>, "num_complex::Complex<rend::f32_be>";
-        "|S4" => Bytes<4>, "Bytes<4>"; "|S8" => Bytes<8>, "Bytes<8>"; "|V3" => [u8; 3], "[u8; 3]";
-        "<M8[us]" => Datetime64<units::Microsecond>, "Datetime64<units::Microsecond>";
-        "<M8[ns]" => Datetime64<units::Nanosecond>, "Datetime64<units::Nanosecond>";
-        "<m8[us]" => Timedelta64<units::Microsecond>, "Timedelta64<units::Microsecond>";
-        "<M8" => Datetime64<units::Generic>, "Datetime64<units::Generic>";
+        "|S4" => FixedBytes<4>, "FixedBytes<4>"; "|S8" => FixedBytes<8>, "FixedBytes<8>"; "|V3" => [u8; 3], "[u8; 3]";
+        "<M8[us]" => Datetime64<time_units::Microsecond>, "Datetime64<time_units::Microsecond>";
+        "<M8[ns]" => Datetime64<time_units::Nanosecond>, "Datetime64<time_units::Nanosecond>";
+        "<m8[us]" => Timedelta64<time_units::Microsecond>, "Timedelta64<time_units::Microsecond>";
+        "<M8" => Datetime64<time_units::Generic>, "Datetime64<time_units::Generic>";
     };
     if cfg!(target_endian = "big") {
         return; // The table is of a little-endian machine.
@@ -236,8 +236,8 @@ fn booleans_are_bytes_of_any_value() {
 fn plain_bytes_read_strings_too_and_rows_of_bytes() {
     let (_folder, path) = npy("'|S3'", "(2,)", b"ab\0xyz");
     assert_eq!(opened::<[u8; 3]>(&path).unwrap(), Array::from_vec(vec![*b"ab\0", *b"xyz"]).into_dyn());
-    assert_eq!(opened::<Bytes<3>>(&path).unwrap()[1].as_bytes(), b"xyz");
-    assert!(mismatch::<[u8; 2]>(&path).ends_with("`[u8; 2]` is `|V2`; use `Bytes<3>`"));
+    assert_eq!(opened::<FixedBytes<3>>(&path).unwrap()[1].as_bytes(), b"xyz");
+    assert!(mismatch::<[u8; 2]>(&path).ends_with("`[u8; 2]` is `|V2`; use `FixedBytes<3>`"));
     let (_folder, path) = npy("'|u1'", "(2, 3)", b"ab\0xyz");
     assert_eq!(opened::<[u8; 3]>(&path).unwrap(), Array::from_vec(vec![*b"ab\0", *b"xyz"]).into_dyn());
     assert_eq!(opened::<u8>(&path).unwrap().shape(), [2, 3]);
@@ -273,20 +273,20 @@ fn elements_that_are_arrays_are_the_last_axes_of_the_file() -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Zeroable, Pod)]
 #[repr(C)]
 struct Reading {
-    at: Datetime64<units::Millisecond>,
+    at: Datetime64<time_units::Millisecond>,
     sensor: u16,
     ok: Bool8,
     gap: [u8; 5],
     xyz: [f32; 3],
-    name: Bytes<4>,
+    name: FixedBytes<4>,
 }
 npy_record!(Reading {
-    at: Datetime64<units::Millisecond>,
+    at: Datetime64<time_units::Millisecond>,
     sensor: u16,
     ok: Bool8,
     gap: [u8; 5] as "",
     xyz: [f32; 3],
-    name: Bytes<4>,
+    name: FixedBytes<4>,
 });
 
 const READING: &str =
@@ -294,7 +294,14 @@ const READING: &str =
 
 fn reading(n: i64) -> Reading {
     let xyz = [n as f32, 0.5, -1.0];
-    Reading { at: Datetime64::new(n), sensor: 7, ok: true.into(), gap: [0; 5], xyz, name: Bytes::new(b"ab").unwrap() }
+    Reading {
+        at: Datetime64::new(n),
+        sensor: 7,
+        ok: true.into(),
+        gap: [0; 5],
+        xyz,
+        name: FixedBytes::new(b"ab").unwrap(),
+    }
 }
 
 #[test]

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 use ndarray::prelude::*;
 use ndarray::{OwnedRepr, ViewRepr};
-use ndarray_mmap::{Admits, ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, MmapArrayOptions, Mode, Opens};
+use ndarray_mmap::{
+    ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, MmapArrayOptions, Mode,
+    mode::{OpenExisting, Supports},
+};
 use tempfile::TempDir;
 
 /// A folder with room for one file, as NumPy's tests have.
@@ -36,7 +39,7 @@ fn data() -> Array2<f32> {
     Array::range(0.0, 12.0, 1.0).into_shape_with_order((3, 4)).unwrap()
 }
 
-fn open<A: bytemuck::Pod, D: Dimension, M: Admits<A> + Opens>(
+fn open<A: bytemuck::Pod, D: Dimension, M: Supports<A> + OpenExisting>(
     options: MmapArrayOptions<A, D, M>,
     path: &Path,
 ) -> ndarray_mmap::Result<MmapArrayBase<A, D, M>> {

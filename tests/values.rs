@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use bytemuck::{NoUninit, Pod};
 use ndarray::prelude::*;
 use ndarray::{IxDyn, ShapeBuilder};
-use ndarray_mmap::{Accumulate, Datetime64, MmapArrayMut, Timedelta64, units};
+use ndarray_mmap::{Datetime64, MmapArrayMut, Timedelta64, blocks::Accumulate, time_units};
 use proptest::prelude::*;
 
 /// A number of this machine.
@@ -338,13 +338,13 @@ fn min_max_of_elements_of_several_numbers_finds_a_nan_in_any_of_them() {
 
 #[test]
 fn min_max_of_dates_takes_nat_for_the_least_of_all() {
-    let mut a = MmapArrayMut::<Datetime64<units::Second>, Ix1>::scratch(3).unwrap();
+    let mut a = MmapArrayMut::<Datetime64<time_units::Second>, Ix1>::scratch(3).unwrap();
     a.assign(&arr1(&[5, i64::MIN, -7].map(Datetime64::new)));
     let (least, greatest) = a.blocks().min_max().unwrap();
     assert!(least.is_nat());
     assert_eq!(greatest.get(), Some(5));
 
-    let mut a = MmapArrayMut::<Timedelta64<units::Day>, Ix1>::scratch(3).unwrap();
+    let mut a = MmapArrayMut::<Timedelta64<time_units::Day>, Ix1>::scratch(3).unwrap();
     a.assign(&arr1(&[5, i64::MAX, i64::MIN + 1].map(Timedelta64::new)));
     let (least, greatest) = a.blocks().min_max().unwrap();
     assert_eq!((least.get(), greatest.get()), (Some(i64::MIN + 1), Some(i64::MAX)));

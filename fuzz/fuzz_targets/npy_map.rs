@@ -12,9 +12,7 @@ use half::f16;
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array, Dimension, Ix2, IxDyn};
 use ndarray_mmap::npy::{Header, NpyElement};
-use ndarray_mmap::{
-    Bool8, Bytes, Datetime64, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, npy_record, units,
-};
+use ndarray_mmap::{Bool8, FixedBytes, Datetime64, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, npy_record, time_units};
 use num_complex::Complex;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -65,8 +63,8 @@ impl Input<'_> {
             self.opened::<rend::f64_be, IxDyn>(),
             self.opened::<rend::unaligned::u32_ube, IxDyn>(),
             self.opened::<Complex<f32>, IxDyn>(),
-            self.opened::<Bytes<5>, IxDyn>(),
-            self.opened::<Datetime64<units::Microsecond>, IxDyn>(),
+            self.opened::<FixedBytes<5>, IxDyn>(),
+            self.opened::<Datetime64<time_units::Microsecond>, IxDyn>(),
             self.opened::<Record, IxDyn>(),
         ];
         assert!(opened.iter().filter(|&&o| o).count() <= 1, "one file, several types");

@@ -3,8 +3,8 @@
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use super::MmapArrayBase;
-use crate::access::Writable;
 use crate::error::Result;
+use crate::mode::Writable;
 
 impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// Calls `f` with a view of the array, and reports as an error what would otherwise end the process: that the file
@@ -93,11 +93,8 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// Those of [`guarded`](Self::guarded). What `f` stored before the fault may be in the file, what it stored later is
     /// not.
     pub fn guarded_mut<R>(&mut self, f: impl FnOnce(ArrayViewMut<'_, A, D>) -> R) -> Result<R> {
-        let call = || {
-            let start = self.mapping.as_ptr().cast::<A>();
-            // SAFETY: as in `view_mut`; the unique borrow of `self` is that of this method, and lasts longer than `f`.
-            f(unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) })
-        };
-        self.pages().guarded(call).map_err(|e| self.named(e))
+        let (view, _, pages) = self.view_mut_and_pages();
+        let result = pages.guarded(|| f(view));
+        result.map_err(|e| self.named(e))
     }
 }

@@ -1,7 +1,7 @@
 //! How elements add up without losing anything: integers exactly, floating-point numbers in double precision and in
 //! an order that keeps the error small.
 
-use super::pairwise::{LEAF, LongSum, ShortSum, Sum, in_pairs};
+use super::pairwise::{LEAF, NarrowIntSum, Sum, WideIntSum, reduce_pairwise};
 use crate::element::Bool8;
 
 /// An element that can be added up: gives [`sum`](super::BlocksBase::sum), [`mean`](super::BlocksBase::mean),
@@ -41,7 +41,7 @@ use crate::element::Bool8;
 /// # Example: an element of one's own
 /// ```
 /// use bytemuck::{AnyBitPattern, Zeroable};
-/// use ndarray_mmap::{Accumulate, MmapArray};
+/// use ndarray_mmap::{MmapArray, blocks::Accumulate};
 ///
 /// /// Hundredths of a degree.
 /// #[derive(Clone, Copy)]
@@ -73,21 +73,21 @@ use crate::element::Bool8;
 )]
 pub trait Accumulate: Copy + Send + Sync + 'static {
     /// What sums are: `i128`, `u128`, `f64` or `Complex<f64>`.
-    type Sum: Total;
+    type Sum: Accumulator;
 
     /// This element as a sum of one.
     fn widen(self) -> Self::Sum;
 
     /// The sum of a stretch of elements. Only for speed is there ever a reason to write it anew.
-    fn add_up(elements: &[Self]) -> Self::Sum {
-        Self::Sum::add_up(elements, Self::widen)
+    fn sum_slice(elements: &[Self]) -> Self::Sum {
+        Self::Sum::sum_slice(elements, Self::widen)
     }
 }
 
 /// What sums are made of: `i128`, `u128`, `f64` and `Complex<f64>`, and no others.
-pub trait Total: Copy + Default + Send + Sync + 'static + sealed::Sealed {
+pub trait Accumulator: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     /// What a sum divided by a count is: `f64` or `Complex<f64>`.
-    type Mean: Mean;
+    type Mean: MeanValue;
     /// For many sums at once, each of which meets its terms one by one.
     #[doc(hidden)]
     type Running: Running<Self>;
@@ -99,11 +99,11 @@ pub trait Total: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     fn to_mean(self) -> Self::Mean;
 
     #[doc(hidden)]
-    fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self;
+    fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self;
 }
 
 /// What means are: `f64` and `Complex<f64>`, and no others.
-pub trait Mean: Copy + Default + Send + Sync + 'static + sealed::Sealed {
+pub trait MeanValue: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     fn plus(self, other: Self) -> Self;
     #[doc(hidden)]
@@ -134,7 +134,7 @@ mod sealed {
     impl Sealed for num_complex::Complex<f64> {}
 }
 
-impl Mean for f64 {
+impl MeanValue for f64 {
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self + other
@@ -157,7 +157,7 @@ impl Mean for f64 {
     }
 }
 
-impl Total for f64 {
+impl Accumulator for f64 {
     type Mean = f64;
     type Running = Compensated;
 
@@ -169,8 +169,8 @@ impl Total for f64 {
     fn to_mean(self) -> f64 {
         self
     }
-    fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
-        in_pairs(elements, Sum(widen)).unwrap_or_default()
+    fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
+        reduce_pairwise(elements, Sum(widen)).unwrap_or_default()
     }
 }
 
@@ -206,9 +206,9 @@ impl Running<f64> for Compensated {
 mod complex {
     use num_complex::Complex;
 
-    use super::{Accumulate, Compensated, Mean, Running, Sum, Total, in_pairs};
+    use super::{Accumulate, Accumulator, Compensated, MeanValue, Running, Sum, reduce_pairwise};
 
-    impl Mean for Complex<f64> {
+    impl MeanValue for Complex<f64> {
         #[inline(always)]
         fn plus(self, other: Self) -> Self {
             self + other
@@ -231,7 +231,7 @@ mod complex {
         }
     }
 
-    impl Total for Complex<f64> {
+    impl Accumulator for Complex<f64> {
         type Mean = Self;
         type Running = Complex<Compensated>;
 
@@ -243,8 +243,8 @@ mod complex {
         fn to_mean(self) -> Self {
             self
         }
-        fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
-            in_pairs(elements, Sum(widen)).unwrap_or_default()
+        fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
+            reduce_pairwise(elements, Sum(widen)).unwrap_or_default()
         }
     }
 
@@ -282,7 +282,7 @@ mod complex {
 macro_rules! exact_total {
     ($($total:ty),*) => {$(
         /// Whatever a type of the caller's own may widen to, nothing panics: such sums end at the type's limits.
-        impl Total for $total {
+        impl Accumulator for $total {
             type Mean = f64;
             type Running = $total;
 
@@ -294,7 +294,7 @@ macro_rules! exact_total {
             fn to_mean(self) -> f64 {
                 self as f64
             }
-            fn add_up<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
+            fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
                 elements.iter().fold(0, |sum, &x| sum.plus(widen(x)))
             }
         }
@@ -327,8 +327,8 @@ macro_rules! accumulate_integers {
                 let read: fn(Self) -> $native = $read;
                 read(self).into()
             }
-            fn add_up(elements: &[Self]) -> $sum {
-                in_pairs(elements, ShortSum::<_, $short, $sum>::new(|x: Self| x.widen() as $short)).unwrap_or_default()
+            fn sum_slice(elements: &[Self]) -> $sum {
+                reduce_pairwise(elements, NarrowIntSum::<_, $short, $sum>::new(|x: Self| x.widen() as $short)).unwrap_or_default()
             }
         }
     )*};
@@ -370,8 +370,8 @@ macro_rules! accumulate_long_integers {
                 let read: fn(Self) -> u64 = $read_unsigned;
                 read(self).into()
             }
-            fn add_up(elements: &[Self]) -> u128 {
-                in_pairs(elements, LongSum(|x: Self| x.widen() as u64)).unwrap_or_default()
+            fn sum_slice(elements: &[Self]) -> u128 {
+                reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64)).unwrap_or_default()
             }
         })*
         $(impl Accumulate for $signed {
@@ -381,9 +381,9 @@ macro_rules! accumulate_long_integers {
                 let read: fn(Self) -> i64 = $read_signed;
                 read(self).into()
             }
-            fn add_up(elements: &[Self]) -> i128 {
+            fn sum_slice(elements: &[Self]) -> i128 {
                 // Shifted by 2^63 they are not negative; a sum of fewer than 2^63 of them fits.
-                let shifted = in_pairs(elements, LongSum(|x: Self| x.widen() as u64 ^ (1 << 63))).unwrap_or_default();
+                let shifted = reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64 ^ (1 << 63))).unwrap_or_default();
                 shifted as i128 - ((elements.len() as i128) << 63)
             }
         })*
@@ -412,7 +412,7 @@ mod endian {
     use rend::unaligned::*;
     use rend::*;
 
-    use super::{Accumulate, LongSum, ShortSum, in_pairs};
+    use super::{Accumulate, NarrowIntSum, WideIntSum, reduce_pairwise};
 
     accumulate_integers! {
         i16_be as i16, i32, i128, |x| x.to_native();

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use ndarray::Dimension;
 
-use super::{BlocksBase, Elements, Walk};
-use crate::layout::Partition;
+use super::partition::Partition;
+use super::{BlockElements, BlocksBase, Scan};
 
 /// Blocks that are still to come: some of a walk's, next to each other.
 struct Cursor<E> {
@@ -22,9 +22,9 @@ impl<E> Cursor<E> {
         Self { elements, blocks: 0..blocks, held: 0..0 }
     }
 
-    fn next<D: Dimension>(&mut self, walk: &Walk<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
+    fn next<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
     where
-        E: Elements<D>,
+        E: BlockElements<D>,
     {
         self.let_go(walk);
         let block = self.blocks.next()?;
@@ -36,9 +36,9 @@ impl<E> Cursor<E> {
         Some((block, first.into_view(partition.shape(block))))
     }
 
-    fn next_back<D: Dimension>(&mut self, walk: &Walk<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
+    fn next_back<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
     where
-        E: Elements<D>,
+        E: BlockElements<D>,
     {
         self.let_go(walk);
         let block = self.blocks.next_back()?;
@@ -53,13 +53,13 @@ impl<E> Cursor<E> {
         Some((block, last.into_view(partition.shape(block))))
     }
 
-    fn hold<D: Dimension>(&mut self, walk: &Walk<'_>, partition: &Partition<D>, elements: Range<usize>, end: usize) {
+    fn hold<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>, elements: Range<usize>, end: usize) {
         let size = partition.item().size();
         self.held = elements.start * size..elements.end * size;
         walk.enter(self.held.clone(), end * size);
     }
 
-    fn let_go(&mut self, walk: &Walk<'_>) {
+    fn let_go(&mut self, walk: &Scan<'_>) {
         if !self.held.is_empty() {
             walk.leave(std::mem::take(&mut self.held));
         }
@@ -73,10 +73,10 @@ impl<E> Cursor<E> {
 pub struct BlocksIter<'a, D, E> {
     cursor: Cursor<E>,
     partition: Partition<D>,
-    walk: Walk<'a>,
+    walk: Scan<'a>,
 }
 
-impl<'a, D: Dimension, E: Elements<D>> IntoIterator for BlocksBase<'a, D, E> {
+impl<'a, D: Dimension, E: BlockElements<D>> IntoIterator for BlocksBase<'a, D, E> {
     type Item = E::View;
     type IntoIter = BlocksIter<'a, D, E>;
 
@@ -86,7 +86,7 @@ impl<'a, D: Dimension, E: Elements<D>> IntoIterator for BlocksBase<'a, D, E> {
     }
 }
 
-impl<D: Dimension, E: Elements<D>> Iterator for BlocksIter<'_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> Iterator for BlocksIter<'_, D, E> {
     type Item = E::View;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -98,14 +98,14 @@ impl<D: Dimension, E: Elements<D>> Iterator for BlocksIter<'_, D, E> {
     }
 }
 
-impl<D: Dimension, E: Elements<D>> DoubleEndedIterator for BlocksIter<'_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> DoubleEndedIterator for BlocksIter<'_, D, E> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.cursor.next_back(&self.walk, &self.partition).map(|(_, block)| block)
     }
 }
 
-impl<D: Dimension, E: Elements<D>> ExactSizeIterator for BlocksIter<'_, D, E> {}
-impl<D: Dimension, E: Elements<D>> FusedIterator for BlocksIter<'_, D, E> {}
+impl<D: Dimension, E: BlockElements<D>> ExactSizeIterator for BlocksIter<'_, D, E> {}
+impl<D: Dimension, E: BlockElements<D>> FusedIterator for BlocksIter<'_, D, E> {}
 
 impl<D, E> fmt::Debug for BlocksIter<'_, D, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,10 +124,10 @@ impl<D, E> Drop for BlocksIter<'_, D, E> {
 struct Part<'w, 'a, D, E> {
     cursor: Cursor<E>,
     partition: &'w Partition<D>,
-    walk: &'w Walk<'a>,
+    walk: &'w Scan<'a>,
 }
 
-impl<D: Dimension, E: Elements<D>> Part<'_, '_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> Part<'_, '_, D, E> {
     fn split(self, index: usize) -> (Self, Self) {
         let Part { cursor: Cursor { elements, blocks, .. }, partition, walk } = self;
         let middle = blocks.start + index;
@@ -141,26 +141,26 @@ impl<D: Dimension, E: Elements<D>> Part<'_, '_, D, E> {
 }
 
 /// Cuts all blocks into so many stretches of about the same length.
-pub(super) fn stretches<'w, 'a, D: Dimension, E: Elements<D>>(
+pub(super) fn split_evenly<'w, 'a, D: Dimension, E: BlockElements<D>>(
     elements: E,
     partition: &'w Partition<D>,
-    walk: &'w Walk<'a>,
+    walk: &'w Scan<'a>,
     count: usize,
 ) -> Vec<PartIter<'w, 'a, D, E>> {
     let mut rest = Part { cursor: Cursor::new(elements, partition.len()), partition, walk };
-    let mut stretches = Vec::with_capacity(count);
+    let mut split_evenly = Vec::with_capacity(count);
     for left in (1..=count).rev() {
         let share = rest.cursor.blocks.len().div_ceil(left);
         let (first, others) = rest.split(share);
-        stretches.push(PartIter(first));
+        split_evenly.push(PartIter(first));
         rest = others;
     }
-    stretches
+    split_evenly
 }
 
 pub(super) struct PartIter<'w, 'a, D, E>(Part<'w, 'a, D, E>);
 
-impl<D: Dimension, E: Elements<D>> PartIter<'_, '_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> PartIter<'_, '_, D, E> {
     /// The next block, and which it is.
     pub(super) fn next_numbered(&mut self) -> Option<(usize, E::View)> {
         self.0.cursor.next(self.0.walk, self.0.partition)
@@ -172,7 +172,7 @@ impl<D: Dimension, E: Elements<D>> PartIter<'_, '_, D, E> {
     }
 }
 
-impl<D: Dimension, E: Elements<D>> Iterator for PartIter<'_, '_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> Iterator for PartIter<'_, '_, D, E> {
     type Item = E::View;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -184,13 +184,13 @@ impl<D: Dimension, E: Elements<D>> Iterator for PartIter<'_, '_, D, E> {
     }
 }
 
-impl<D: Dimension, E: Elements<D>> DoubleEndedIterator for PartIter<'_, '_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> DoubleEndedIterator for PartIter<'_, '_, D, E> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.0.cursor.next_back(self.0.walk, self.0.partition).map(|(_, block)| block)
     }
 }
 
-impl<D: Dimension, E: Elements<D>> ExactSizeIterator for PartIter<'_, '_, D, E> {}
+impl<D: Dimension, E: BlockElements<D>> ExactSizeIterator for PartIter<'_, '_, D, E> {}
 
 /// As for all blocks.
 impl<D, E> Drop for PartIter<'_, '_, D, E> {
@@ -221,7 +221,7 @@ mod parallel {
     }
 
     /// Needs the feature `rayon`.
-    impl<'a, D: Dimension, E: Elements<D, View: Send> + Send> IntoParallelIterator for BlocksBase<'a, D, E> {
+    impl<'a, D: Dimension, E: BlockElements<D, View: Send> + Send> IntoParallelIterator for BlocksBase<'a, D, E> {
         type Item = E::View;
         type Iter = ParBlocksIter<'a, D, E>;
 
@@ -230,7 +230,7 @@ mod parallel {
         }
     }
 
-    impl<D: Dimension, E: Elements<D, View: Send> + Send> ParallelIterator for ParBlocksIter<'_, D, E> {
+    impl<D: Dimension, E: BlockElements<D, View: Send> + Send> ParallelIterator for ParBlocksIter<'_, D, E> {
         type Item = E::View;
 
         fn drive_unindexed<C: UnindexedConsumer<Self::Item>>(self, consumer: C) -> C::Result {
@@ -242,7 +242,7 @@ mod parallel {
         }
     }
 
-    impl<D: Dimension, E: Elements<D, View: Send> + Send> IndexedParallelIterator for ParBlocksIter<'_, D, E> {
+    impl<D: Dimension, E: BlockElements<D, View: Send> + Send> IndexedParallelIterator for ParBlocksIter<'_, D, E> {
         fn len(&self) -> usize {
             self.blocks.partition().len()
         }
@@ -258,7 +258,7 @@ mod parallel {
         }
     }
 
-    impl<'w, 'a, D: Dimension, E: Elements<D, View: Send> + Send> Producer for Part<'w, 'a, D, E> {
+    impl<'w, 'a, D: Dimension, E: BlockElements<D, View: Send> + Send> Producer for Part<'w, 'a, D, E> {
         type Item = E::View;
         type IntoIter = PartIter<'w, 'a, D, E>;
 

@@ -7,15 +7,17 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
 use super::Blocks;
-use super::iter::stretches;
-use super::walk::{Habits, Purpose, Walk};
-use crate::access::Stored;
-use crate::array::{MmapArrayBase, Pages};
+use super::iter::split_evenly;
+use super::partition::BlockSize;
+use super::scan::{Intent, Scan, ScanOptions};
+use crate::arch::nontemporal::{self, with_nontemporal_stores};
+use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{BlockSize, Layout};
-use crate::progress::OnProgress;
-use crate::stream::{self, past_cache};
-use crate::threads::{Stop, lock, on_pool};
+use crate::layout::Layout;
+use crate::mode::Persistent;
+use crate::parallel::OnProgress;
+use crate::parallel::{CancelFlag, lock, run_on_pool};
+use crate::storage::Pages;
 
 /// What is computed before it is written: as much as a core's own cache holds.
 const IN_ORDER: usize = 256 * 1024;
@@ -59,10 +61,10 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
     where
         C: AnyBitPattern + NoUninit + Send + Sync,
         E: Dimension,
-        M: Stored,
+        M: Persistent,
     {
         let a = Source::new(self.elements, self.layout, self.pages, out)?;
-        let how = How { size: self.size, threads: self.threads(), habits: self.habits, sources: vec![a.lies] };
+        let how = Elementwise { size: self.size, threads: self.threads(), habits: self.habits, sources: vec![a.lies] };
         how.write(
             out,
             |range, to| to.iter_mut().zip(&a.elements[range]).for_each(|(to, &x)| *to = f(x)),
@@ -102,12 +104,17 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
         D2: Dimension,
         C: AnyBitPattern + NoUninit + Send + Sync,
         E: Dimension,
-        M: Stored,
+        M: Persistent,
     {
         let a = Source::new(self.elements, self.layout, self.pages, out)?;
         let second = b.blocks();
         let b = Source::new(second.elements, second.layout, second.pages, out)?;
-        let how = How { size: self.size, threads: self.threads(), habits: self.habits, sources: vec![a.lies, b.lies] };
+        let how = Elementwise {
+            size: self.size,
+            threads: self.threads(),
+            habits: self.habits,
+            sources: vec![a.lies, b.lies],
+        };
         how.write(
             out,
             |range, to| {
@@ -126,19 +133,19 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
 struct Source<'s, A, E> {
     elements: &'s [A],
     view: ArrayView<'s, A, E>,
-    lies: Lies<'s>,
+    lies: SourceLayout<'s>,
 }
 
 /// How a source lies in memory, whatever its element is.
 #[derive(Clone, Copy)]
-struct Lies<'s> {
+struct SourceLayout<'s> {
     pages: Pages<'s>,
     /// In bytes, an element.
     item: usize,
     /// In bytes, a step of its outermost axis.
     row: usize,
     /// In another order than the array to be written.
-    across: bool,
+    other_order: bool,
 }
 
 impl<'s, A, E: Dimension> Source<'s, A, E> {
@@ -160,8 +167,9 @@ impl<'s, A, E: Dimension> Source<'s, A, E> {
         let item = layout.item().size();
         let row = layout.bytes() / layout.rows().max(1);
         // With one long axis both orders are the same layout.
-        let across = layout.order() != out.layout().order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
-        Ok(Self { elements, view, lies: Lies { pages, item, row, across } })
+        let other_order =
+            layout.order() != out.layout().order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
+        Ok(Self { elements, view, lies: SourceLayout { pages, item, row, other_order } })
     }
 
     fn part(&self, origin: &E, dim: E) -> ArrayView<'s, A, E> {
@@ -176,64 +184,65 @@ impl<'s, A, E: Dimension> Source<'s, A, E> {
 
 /// How results reach the array.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Storing {
+enum WriteStrategy {
     /// Where its pages are not in memory, and need not be brought there to be overwritten.
-    ThroughFile,
+    PwriteCopy,
     /// Where there is more than a cache holds.
     PastCache,
     InPlace,
 }
 
 /// A walk over an array to be written, and those it is computed from.
-struct How<'a> {
+struct Elementwise<'a> {
     size: Option<BlockSize>,
     threads: usize,
-    habits: Habits<'a>,
-    sources: Vec<Lies<'a>>,
+    habits: ScanOptions<'a>,
+    sources: Vec<SourceLayout<'a>>,
 }
 
-impl How<'_> {
+impl Elementwise<'_> {
     /// Fills `out` block by block: by `in_order`, which is told the elements' places in memory, where all sources have
-    /// its order; else by `across`, which is told the index of the first.
+    /// its order; else by `other_order`, which is told the index of the first.
     fn write<C, E, M>(
         self,
         out: &mut MmapArrayBase<C, E, M>,
         in_order: impl Fn(Range<usize>, &mut [C]) + Sync,
-        across: impl Fn(&E, &mut ArrayViewMut<'_, C, E>) + Sync,
+        other_order: impl Fn(&E, &mut ArrayViewMut<'_, C, E>) + Sync,
     ) -> Result<()>
     where
         C: AnyBitPattern + NoUninit + Send + Sync,
         E: Dimension,
-        M: Stored,
+        M: Persistent,
     {
-        let How { size, threads, habits, sources } = self;
+        let Elementwise { size, threads, habits, sources } = self;
         let (view, layout, pages) = out.view_mut_and_pages();
-        let is_across = sources.iter().any(|s| s.across);
+        let is_across = sources.iter().any(|s| s.other_order);
         let size = size.unwrap_or(BlockSize::Bytes(if is_across { ACROSS } else { IN_ORDER }));
         let partition = layout.partition(size);
         let all = sources.iter().fold(pages.len(), |sum, s| sum.saturating_add(s.pages.len()));
         let (evict, keep_cached) = habits.decide(all);
         let mut readings = Vec::new();
-        for s in sources.iter().filter(|s| !s.across) {
-            readings.push((Walk::decided(s.pages, evict, keep_cached, None, Purpose::Read), s.item));
+        for s in sources.iter().filter(|s| !s.other_order) {
+            readings.push((Scan::decided(s.pages, evict, keep_cached, None, Intent::Read), s.item));
         }
         // What was done is told in bytes of the array that is walked, whatever is written for them.
         let total = sources.first().map_or(0, |s| s.pages.len() as u64);
         let progress = habits.progress.map(|mut tell| -> OnProgress<'_> {
             Box::new(move |done, of| tell((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
-        let writing = Walk::decided(pages, evict, keep_cached, progress, Purpose::Overwrite);
+        let writing = Scan::decided(pages, evict, keep_cached, progress, Intent::Overwrite);
         let how = if pages.can_be_written_by_calls() && !pages.look_present() {
-            Storing::ThroughFile
-        } else if pages.len() >= stream::WORTH_IT {
-            Storing::PastCache
+            WriteStrategy::PwriteCopy
+        } else if pages.len() >= nontemporal::WORTH_IT {
+            WriteStrategy::PastCache
         } else {
-            Storing::InPlace
+            WriteStrategy::InPlace
         };
         let failed = Mutex::new(None);
-        let stop = Stop::default();
-        let stretches = stretches(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
-        let stretches = Mutex::new(stretches);
+        let stop = CancelFlag::default();
+        let split_evenly =
+            split_evenly(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
+        let split_evenly = Mutex::new(split_evenly);
 
         let fill = |block: usize, to: &mut [C]| {
             if !is_across {
@@ -243,13 +252,13 @@ impl How<'_> {
                 unreachable!("a block has as many elements as its shape");
             };
             let axis = layout.order().other().axis(0, to.ndim());
-            let row = sources.iter().filter(|s| s.across).map(|s| s.row).max().unwrap_or(1);
+            let row = sources.iter().filter(|s| s.other_order).map(|s| s.row).max().unwrap_or(1);
             let step = (SLAB / row).max(1);
             let mut origin = partition.origin(block);
             for mut slab in to.axis_chunks_iter_mut(Axis(axis), step) {
-                across(&origin, &mut slab);
+                other_order(&origin, &mut slab);
                 let rows = origin[axis]..origin[axis] + slab.len_of(Axis(axis));
-                for source in sources.iter().filter(|s| s.across && evict) {
+                for source in sources.iter().filter(|s| s.other_order && evict) {
                     // A hint: it is the source's affair if it cannot be written back.
                     let _ = source.pages.evict(rows.start * source.row..rows.end * source.row);
                 }
@@ -257,7 +266,7 @@ impl How<'_> {
             }
         };
         let work = || {
-            let Some(mut mine) = lock(&stretches).pop() else { return };
+            let Some(mut mine) = lock(&split_evenly).pop() else { return };
             let end = mine.end();
             let mut buffer = Vec::new();
             while !stop.is_set()
@@ -266,7 +275,7 @@ impl How<'_> {
                 let at = partition.elements(block);
                 readings.iter().for_each(|(walk, item)| walk.enter(at.start * item..at.end * item, end * item));
                 let to = to.as_slice_memory_order_mut().unwrap_or_default();
-                let written = if how == Storing::InPlace {
+                let written = if how == WriteStrategy::InPlace {
                     fill(block, to);
                     Ok(())
                 } else if buffer.try_reserve_exact(at.len().saturating_sub(buffer.len())).is_err() {
@@ -274,11 +283,11 @@ impl How<'_> {
                 } else {
                     buffer.resize(at.len(), C::zeroed());
                     fill(block, &mut buffer);
-                    if how == Storing::ThroughFile {
+                    if how == WriteStrategy::PwriteCopy {
                         // Writing would make a file that was truncated longer again, with nothing in the gap.
                         pages.check_file().and_then(|()| pages.write_over(to, &buffer))
                     } else {
-                        past_cache(|stores| stores.copy_from_slice(to, &buffer));
+                        with_nontemporal_stores(|stores| stores.copy_from_slice(to, &buffer));
                         Ok(())
                     }
                 };
@@ -291,10 +300,10 @@ impl How<'_> {
         };
         let written = pages.guarded(|| {
             pages.check_file()?;
-            on_pool(threads, || stop.on_panic(work));
+            run_on_pool(threads, || stop.on_panic(work));
             lock(&failed).take().map_or(Ok(()), Err)
         });
-        drop(stretches);
+        drop(split_evenly);
         written.flatten().and_then(|()| writing.end()).map_err(|e| out.named(e))
     }
 }

@@ -4,8 +4,8 @@
 use std::marker::PhantomData;
 use std::ops::Add;
 
-use super::accumulate::Mean;
-use crate::simd::{Loop, widest};
+use super::accumulate::MeanValue;
+use crate::arch::dispatch::{Kernel, dispatch};
 
 /// Results side by side, so that they need not wait for each other, and fit the widest registers.
 const LANES: usize = 16;
@@ -23,16 +23,16 @@ const RUN: usize = 1024;
 pub(super) trait Reduction<A>: Copy {
     type Found;
 
-    /// Of elements, one at least and [`LEAF`] at most. Implement it with `#[inline(always)]`, for [`widest`].
-    fn of_leaf(self, leaf: &[A]) -> Self::Found;
+    /// Of elements, one at least and [`LEAF`] at most. Implement it with `#[inline(always)]`, for [`dispatch`].
+    fn reduce_leaf(self, leaf: &[A]) -> Self::Found;
 
     /// Of two stretches, one behind the other.
     fn merge(self, left: Self::Found, right: Self::Found) -> Self::Found;
 }
 
 /// `None` for no elements.
-pub(super) fn in_pairs<A, R: Reduction<A>>(elements: &[A], reduction: R) -> Option<R::Found> {
-    widest(InPairs { elements, reduction })
+pub(super) fn reduce_pairwise<A, R: Reduction<A>>(elements: &[A], reduction: R) -> Option<R::Found> {
+    dispatch(InPairs { elements, reduction })
 }
 
 struct InPairs<'e, A, R> {
@@ -40,7 +40,7 @@ struct InPairs<'e, A, R> {
     reduction: R,
 }
 
-impl<A, R: Reduction<A>> Loop for InPairs<'_, A, R> {
+impl<A, R: Reduction<A>> Kernel for InPairs<'_, A, R> {
     type Output = Option<R::Found>;
 
     #[inline(always)]
@@ -50,30 +50,30 @@ impl<A, R: Reduction<A>> Loop for InPairs<'_, A, R> {
         if first.is_empty() {
             return None;
         }
-        let first = reduction.of_leaf(first);
+        let first = reduction.reduce_leaf(first);
         if rest.is_empty() {
             return Some(first);
         }
         let merge = |left, right| reduction.merge(left, right);
-        let mut tree = Tree::default();
+        let mut tree = PairwiseTree::default();
         tree.push(first, merge);
         for leaf in rest.chunks(LEAF) {
-            tree.push(reduction.of_leaf(leaf), merge);
+            tree.push(reduction.reduce_leaf(leaf), merge);
         }
         tree.into_root(merge)
     }
 }
 
 /// A balanced tree of merges, of which only the finished branches are there: with their heights, the highest first.
-pub(super) struct Tree<T>(Vec<(u32, T)>);
+pub(super) struct PairwiseTree<T>(Vec<(u32, T)>);
 
-impl<T> Default for Tree<T> {
+impl<T> Default for PairwiseTree<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T> Tree<T> {
+impl<T> PairwiseTree<T> {
     pub(super) fn push(&mut self, leaf: T, merge: impl Fn(T, T) -> T) {
         let (mut height, mut right) = (0, leaf);
         while let Some((_, left)) = self.0.pop_if(|(h, _)| *h == height) {
@@ -96,11 +96,11 @@ impl<T> Tree<T> {
 #[derive(Clone, Copy)]
 pub(super) struct Sum<F>(pub(super) F);
 
-impl<A: Copy, R: Mean, F: Fn(A) -> R + Copy> Reduction<A> for Sum<F> {
+impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy> Reduction<A> for Sum<F> {
     type Found = R;
 
     #[inline(always)]
-    fn of_leaf(self, leaf: &[A]) -> R {
+    fn reduce_leaf(self, leaf: &[A]) -> R {
         let mut sums = [R::default(); LANES];
         for run in leaf.chunks(RUN) {
             let mut lanes = [R::default(); LANES];
@@ -128,7 +128,7 @@ impl<A: Copy, R: Mean, F: Fn(A) -> R + Copy> Reduction<A> for Sum<F> {
 
 /// Halves are added to halves. Not inlined, or the compiler would choose vectors for the whole loop by what suits its end.
 #[inline(never)]
-fn join<R: Mean>(mut lanes: [R; LANES]) -> R {
+fn join<R: MeanValue>(mut lanes: [R; LANES]) -> R {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -141,15 +141,15 @@ fn join<R: Mean>(mut lanes: [R; LANES]) -> R {
 
 /// The sum of integers of so few bits that a leaf's fits in an `S`, as a `T`.
 #[derive(Clone, Copy)]
-pub(super) struct ShortSum<F, S, T>(F, PhantomData<fn(S) -> T>);
+pub(super) struct NarrowIntSum<F, S, T>(F, PhantomData<fn(S) -> T>);
 
-impl<F, S, T> ShortSum<F, S, T> {
+impl<F, S, T> NarrowIntSum<F, S, T> {
     pub(super) fn new(read: F) -> Self {
         Self(read, PhantomData)
     }
 }
 
-impl<A: Copy, F, S, T> Reduction<A> for ShortSum<F, S, T>
+impl<A: Copy, F, S, T> Reduction<A> for NarrowIntSum<F, S, T>
 where
     F: Fn(A) -> S + Copy,
     S: Default + Add<Output = S> + Copy,
@@ -158,7 +158,7 @@ where
     type Found = T;
 
     #[inline(always)]
-    fn of_leaf(self, leaf: &[A]) -> T {
+    fn reduce_leaf(self, leaf: &[A]) -> T {
         leaf.iter().fold(S::default(), |sum, &x| sum + self.0(x)).into()
     }
 
@@ -170,13 +170,13 @@ where
 
 /// The sum of 64-bit integers: of two halves, each of which fits in a sum of 64 bits, so that no carry is waited for.
 #[derive(Clone, Copy)]
-pub(super) struct LongSum<F>(pub(super) F);
+pub(super) struct WideIntSum<F>(pub(super) F);
 
-impl<A: Copy, F: Fn(A) -> u64 + Copy> Reduction<A> for LongSum<F> {
+impl<A: Copy, F: Fn(A) -> u64 + Copy> Reduction<A> for WideIntSum<F> {
     type Found = u128;
 
     #[inline(always)]
-    fn of_leaf(self, leaf: &[A]) -> u128 {
+    fn reduce_leaf(self, leaf: &[A]) -> u128 {
         let (low, high) = leaf.iter().fold((0u64, 0u64), |(low, high), &x| {
             let x = self.0(x);
             (low + (x & u64::from(u32::MAX)), high + (x >> 32))
@@ -201,15 +201,15 @@ pub(super) struct Moments<R> {
 /// The moments of numbers. Each leaf is looked at twice while it is in the core's own cache: once for its mean, once for
 /// the distances from it.
 #[derive(Clone, Copy)]
-pub(super) struct Spread<F>(pub(super) F);
+pub(super) struct CentralMoments<F>(pub(super) F);
 
-impl<A: Copy, R: Mean, F: Fn(A) -> R + Copy> Reduction<A> for Spread<F> {
+impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy> Reduction<A> for CentralMoments<F> {
     type Found = Moments<R>;
 
     #[inline(always)]
-    fn of_leaf(self, leaf: &[A]) -> Moments<R> {
-        let mean = Sum(self.0).of_leaf(leaf).over(leaf.len() as f64);
-        let squares = Sum(|x| self.0(x).minus(mean).square()).of_leaf(leaf);
+    fn reduce_leaf(self, leaf: &[A]) -> Moments<R> {
+        let mean = Sum(self.0).reduce_leaf(leaf).over(leaf.len() as f64);
+        let squares = Sum(|x| self.0(x).minus(mean).square()).reduce_leaf(leaf);
         Moments { count: leaf.len() as u64, mean, squares }
     }
 
@@ -219,7 +219,7 @@ impl<A: Copy, R: Mean, F: Fn(A) -> R + Copy> Reduction<A> for Spread<F> {
     }
 }
 
-impl<R: Mean> Moments<R> {
+impl<R: MeanValue> Moments<R> {
     pub(super) fn merge(self, other: Self) -> Self {
         if self.count == 0 || other.count == 0 {
             return if self.count == 0 { other } else { self };
@@ -249,7 +249,7 @@ impl<A: Copy + PartialOrd> Reduction<A> for MinMax {
     type Found = (A, A);
 
     #[inline(always)]
-    fn of_leaf(self, leaf: &[A]) -> (A, A) {
+    fn reduce_leaf(self, leaf: &[A]) -> (A, A) {
         let first = leaf[0];
         let (mut least, mut most) = ([first; LANES], [first; LANES]);
         let mut unordered = false;

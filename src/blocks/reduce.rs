@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array, ArrayView, ArrayViewMut, Axis, Dimension, RemoveAxis, ShapeBuilder};
 
-use super::accumulate::{Accumulate, Mean, Running, Total};
-use super::pairwise::{MinMax, Moments, Reduction, Spread, Tree, in_pairs};
-use super::{Blocks, BlocksMut, Elements};
+use super::accumulate::{Accumulate, Accumulator, MeanValue, Running};
+use super::pairwise::{CentralMoments, MinMax, Moments, PairwiseTree, Reduction, reduce_pairwise};
+use super::{BlockElements, Blocks, BlocksMut};
 use crate::error::Result;
 use crate::layout::{Order, axes};
-use crate::threads::{Stop, lock, on_pool};
+use crate::parallel::{CancelFlag, lock, run_on_pool};
 
-type MeanOf<A> = <<A as Accumulate>::Sum as Total>::Mean;
+type MeanOf<A> = <<A as Accumulate>::Sum as Accumulator>::Mean;
 
 /// # Sums, and what follows from them
 /// Integers add up exactly. Floating-point numbers are widened to `f64` and added up pairwise: the result is off by at
@@ -33,13 +33,13 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn sum(self) -> A::Sum {
-        self.reduce(A::add_up, A::Sum::plus).unwrap_or_default()
+        self.reduce(A::sum_slice, A::Sum::plus).unwrap_or_default()
     }
 
     /// The arithmetic mean; `None` for no elements.
     pub fn mean(self) -> Option<MeanOf<A>> {
         let count = self.elements.len();
-        let sum = self.reduce(A::add_up, A::Sum::plus)?;
+        let sum = self.reduce(A::sum_slice, A::Sum::plus)?;
         Some(sum.to_mean().over(count as f64))
     }
 
@@ -60,7 +60,8 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// ```
     pub fn var(self, ddof: impl Into<f64>) -> Option<f64> {
         let widen = |x: A| x.widen().to_mean();
-        self.reduce(|block| in_pairs(block, Spread(widen)).unwrap_or_default(), Moments::merge)?.var(ddof.into())
+        self.reduce(|block| reduce_pairwise(block, CentralMoments(widen)).unwrap_or_default(), Moments::merge)?
+            .var(ddof.into())
     }
 
     /// The standard deviation: the root of [`var`](Self::var).
@@ -105,7 +106,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
         let (dim, order) = (self.layout.dim(), self.layout.order());
         assert!(axis.index() < dim.ndim(), "{axis:?} is not an axis of an array of shape {:?}", axes(dim));
         let shape = dim.remove_axis(axis);
-        let plan = Along::new(axes(dim), axis.index(), order);
+        let plan = AxisSums::new(axes(dim), axis.index(), order);
         let count = plan.outer * plan.inner;
         // Before the walk, so that it is not in vain.
         let mut values = room(count, axes(&shape));
@@ -114,10 +115,10 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
         } else {
             let zeros = || {
                 let mut sums = room(count, axes(&shape));
-                sums.resize(count, <A::Sum as Total>::Running::default());
+                sums.resize(count, <A::Sum as Accumulator>::Running::default());
                 sums
             };
-            let mut parts = self.drive(zeros, |sums, _, at, block| plan.add(sums, at.start, block)).into_iter();
+            let mut parts = self.run_blocks(zeros, |sums, _, at, block| plan.add(sums, at.start, block)).into_iter();
             let mut sums = parts.next().unwrap_or_else(zeros);
             for part in parts {
                 sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
@@ -150,7 +151,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
         A: Copy + PartialOrd + Send,
     {
         let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| MinMax.merge(left, right));
-        self.reduce(|block| in_pairs(block, MinMax), merge)?
+        self.reduce(|block| reduce_pairwise(block, MinMax), merge)?
     }
 
     /// Folds all blocks into one value, in order and on this thread, whatever [`parallel`](Self::parallel) says.
@@ -162,13 +163,13 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
     /// the walk, and is passed on.
     pub fn for_each(self, f: impl Fn(ArrayView<'a, A, D>) + Sync) {
         let partition = self.partition();
-        self.drive(|| (), |(), block, _, elements| f(elements.into_view(partition.shape(block))));
+        self.run_blocks(|| (), |(), block, _, elements| f(elements.into_view(partition.shape(block))));
     }
 
     /// One result for each block, merged in pairs, of pairs, of pairs: in the same order on any number of threads.
     fn reduce<T: Send>(self, map: impl Fn(&[A]) -> T + Sync, merge: impl Fn(T, T) -> T + Sync) -> Option<T> {
-        let merged = Mutex::new(InOrder::default());
-        self.drive(
+        let merged = Mutex::new(OrderedMerge::default());
+        self.run_blocks(
             || (),
             |(), n, _, block| {
                 let found = map(block);
@@ -180,7 +181,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
 
     /// Calls `work` for each block, with its number and its place in the array, on as many threads as are wanted. Each
     /// thread has a state of its own.
-    fn drive<S: Send>(
+    fn run_blocks<S: Send>(
         self,
         state: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, usize, Range<usize>, &'a [A]) + Sync,
@@ -188,7 +189,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
         let threads = self.threads();
         let size = self.item().size();
         let (elements, partition, walk) = self.walk();
-        let (next, stop) = (AtomicUsize::new(0), Stop::default());
+        let (next, stop) = (AtomicUsize::new(0), CancelFlag::default());
         let serve = || {
             let mut state = state();
             while !stop.is_set() {
@@ -204,7 +205,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
             }
             state
         };
-        on_pool(threads.min(partition.len()), || stop.on_panic(serve))
+        run_on_pool(threads.min(partition.len()), || stop.on_panic(serve))
     }
 }
 
@@ -220,20 +221,20 @@ impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
     pub fn for_each(self, f: impl Fn(ArrayViewMut<'a, A, D>) + Sync) -> Result<()> {
         let (threads, pages) = (self.threads(), self.pages);
         let (elements, partition, walk) = self.walk();
-        let stretches = Mutex::new(super::iter::stretches(elements, &partition, &walk, threads));
-        let stop = Stop::default();
+        let split_evenly = Mutex::new(super::iter::split_evenly(elements, &partition, &walk, threads));
+        let stop = CancelFlag::default();
         let serve = || {
-            let mine = lock(&stretches).pop();
+            let mine = lock(&split_evenly).pop();
             // What is stored after a fault stays in memory, and there may be more of it than memory.
             mine.into_iter().flatten().take_while(|_| !stop.is_set() && !pages.faulted()).for_each(&f);
         };
-        let guarded = pages.guarded(|| on_pool(threads, || stop.on_panic(serve)));
-        drop(stretches);
+        let guarded = pages.guarded(|| run_on_pool(threads, || stop.on_panic(serve)));
+        drop(split_evenly);
         guarded.and_then(|_| walk.end())
     }
 }
 
-impl<D: Dimension, E: Elements<D>> super::BlocksBase<'_, D, E> {
+impl<D: Dimension, E: BlockElements<D>> super::BlocksBase<'_, D, E> {
     /// How many threads the walk may use.
     pub(super) fn threads(&self) -> usize {
         #[cfg(feature = "rayon")]
@@ -246,19 +247,19 @@ impl<D: Dimension, E: Elements<D>> super::BlocksBase<'_, D, E> {
 }
 
 /// Merges what comes in any order as if it came in order.
-struct InOrder<T> {
+struct OrderedMerge<T> {
     next: usize,
     early: BTreeMap<usize, T>,
-    tree: Tree<T>,
+    tree: PairwiseTree<T>,
 }
 
-impl<T> Default for InOrder<T> {
+impl<T> Default for OrderedMerge<T> {
     fn default() -> Self {
-        Self { next: 0, early: BTreeMap::new(), tree: Tree::default() }
+        Self { next: 0, early: BTreeMap::new(), tree: PairwiseTree::default() }
     }
 }
 
-impl<T> InOrder<T> {
+impl<T> OrderedMerge<T> {
     fn put(&mut self, n: usize, found: T, merge: impl Fn(T, T) -> T) {
         self.early.insert(n, found);
         while let Some(found) = self.early.remove(&self.next) {
@@ -283,7 +284,7 @@ fn room<T>(count: usize, shape: &[usize]) -> Vec<T> {
 }
 
 /// An axis in memory order: steps of `inner` elements, `length` of them, and that `outer` times.
-struct Along {
+struct AxisSums {
     outer: usize,
     length: usize,
     inner: usize,
@@ -295,7 +296,7 @@ const TILE: usize = 256;
 /// Rows that are added up plainly before the sum goes where nothing is lost.
 const DEPTH: usize = 64;
 
-impl Along {
+impl AxisSums {
     fn new(dim: &[usize], axis: usize, order: Order) -> Self {
         let (before, after) = (dim[..axis].iter().product(), dim[axis + 1..].iter().product());
         let (outer, inner) = if order == Order::C { (before, after) } else { (after, before) };
@@ -303,7 +304,7 @@ impl Along {
     }
 
     /// Adds a stretch of elements, in memory order from `start` on, to the sums they belong to.
-    fn add<A: Accumulate>(&self, sums: &mut [<A::Sum as Total>::Running], mut start: usize, mut elements: &[A]) {
+    fn add<A: Accumulate>(&self, sums: &mut [<A::Sum as Accumulator>::Running], mut start: usize, mut elements: &[A]) {
         let Self { length, inner, .. } = *self;
         while !elements.is_empty() {
             let (row, column) = (start / inner, start % inner);
@@ -311,7 +312,7 @@ impl Along {
             let sums = &mut sums[outer * inner..(outer + 1) * inner];
             let taken = if inner == 1 {
                 let taken = left.min(elements.len());
-                sums[0].add(A::add_up(&elements[..taken]));
+                sums[0].add(A::sum_slice(&elements[..taken]));
                 taken
             } else if column > 0 || elements.len() < inner {
                 let taken = (inner - column).min(elements.len());
@@ -329,7 +330,7 @@ impl Along {
 }
 
 /// Adds whole rows to their sums.
-fn add_rows<A: Accumulate>(sums: &mut [<A::Sum as Total>::Running], rows: &[A]) {
+fn add_rows<A: Accumulate>(sums: &mut [<A::Sum as Accumulator>::Running], rows: &[A]) {
     let inner = sums.len();
     // Narrow rows are taken several at a time, as one.
     let wide = (TILE / inner).max(1) * inner;
@@ -358,7 +359,7 @@ mod tests {
     fn what_comes_out_of_order_is_merged_in_order() {
         let merge = |a: String, b: String| format!("({a}{b})");
         let merged = |order: &[usize]| {
-            let mut all = InOrder::default();
+            let mut all = OrderedMerge::default();
             order.iter().for_each(|&n| all.put(n, n.to_string(), merge));
             all.tree.into_root(merge)
         };

@@ -5,9 +5,9 @@ use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::growing;
-use crate::access::Rights;
+use super::grow_marker;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mode::FileAccess;
 
 /// What an opening by path asks of the file's advisory lock: shared for reading (and copy-on-write), exclusive for
 /// writing, held until the array is closed or dropped, and never waited for.
@@ -50,7 +50,7 @@ pub enum Lock {
 
 impl Lock {
     /// Whether there is a lock now. Never upgrades: a failed upgrade would lose the lock that was there.
-    pub(super) fn take(self, file: &File, rights: Rights) -> Result<bool> {
+    pub(super) fn take(self, file: &File, rights: FileAccess) -> Result<bool> {
         if self == Lock::None || cfg!(windows) {
             return Ok(false);
         }
@@ -75,7 +75,7 @@ impl Lock {
 
     /// What others may do with the file meanwhile, in the words of `CreateFileW`.
     #[cfg(windows)]
-    pub(super) fn share_mode(self, rights: Rights) -> u32 {
+    pub(super) fn share_mode(self, rights: FileAccess) -> u32 {
         const READ: u32 = 1;
         const WRITE: u32 = 2;
         const DELETE: u32 = 4;
@@ -110,7 +110,7 @@ fn has_no_locks(e: &io::Error) -> bool {
 /// A child that was forked has a copy of this value too. It closes its descriptor and no more: lock and mark are those of
 /// the process that took them.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LockedFile {
     file: File,
     locked: bool,
     /// Whether nobody else has a lock, and so nobody who asks for one writes to the file.
@@ -118,11 +118,11 @@ pub(super) struct Held {
     /// Whether this value marked the file.
     marked: bool,
     /// Known from the first mark on.
-    identity: Option<growing::Identity>,
+    identity: Option<grow_marker::Identity>,
     process: u32,
 }
 
-impl Held {
+impl LockedFile {
     /// `locked`: the lock is this file's own, not that of a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl Held {
     }
 
     /// See [`Lock::take`]. Who only reads shares the lock.
-    pub(super) fn note_lock(&self, taken: bool, rights: Rights) {
+    pub(super) fn note_lock(&self, taken: bool, rights: FileAccess) {
         self.exclusive.store(taken && rights.writes_file(), Ordering::Relaxed);
     }
 
@@ -152,25 +152,25 @@ impl Held {
     /// See [`growing`].
     pub(super) fn mark_growth(&mut self, header: &[u8], reach: u64) {
         // Where it cannot be known, nothing will be told apart.
-        self.identity = self.identity.or_else(|| growing::Identity::of(&self.file).ok());
+        self.identity = self.identity.or_else(|| grow_marker::Identity::of(&self.file).ok());
         if let Some(identity) = self.identity {
-            growing::mark(&self.file, identity, header, reach);
+            grow_marker::mark(&self.file, identity, header, reach);
             self.marked = true;
         }
     }
 
     pub(super) fn unmark_growth(&mut self) {
         // If it cannot be taken back now, then when the file is closed.
-        self.marked = self.marked && !growing::unmark(&self.file);
+        self.marked = self.marked && !grow_marker::unmark(&self.file);
     }
 
     pub(super) fn reach_of_killed(&self, header: &[u8]) -> io::Result<Option<u64>> {
-        growing::reach(&self.file, header)
+        grow_marker::reach(&self.file, header)
     }
 
     /// Removes a mark that a killed process has left, when there is nothing that it would mark.
     pub(super) fn remove_mark(&mut self) {
-        self.marked = self.marked || growing::is_marked(&self.file);
+        self.marked = self.marked || grow_marker::is_marked(&self.file);
         self.unmark_growth();
     }
 
@@ -180,7 +180,7 @@ impl Held {
     }
 }
 
-impl Deref for Held {
+impl Deref for LockedFile {
     type Target = File;
 
     fn deref(&self) -> &File {
@@ -188,7 +188,7 @@ impl Deref for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for LockedFile {
     fn drop(&mut self) {
         if !(self.marked || self.locked) || !self.is_of_this_process() {
             return;
@@ -201,7 +201,7 @@ impl Drop for Held {
     }
 }
 
-fn locked(file: &File, rights: Rights) -> Error {
+fn locked(file: &File, rights: FileAccess) -> Error {
     let wanted = if rights.writes_file() { "an exclusive" } else { "a shared" };
     let holder = if is_held_here(file) {
         "this process has the file open already, perhaps in a variable that a later one of the same name hides: it keeps the \

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::display::tuple;
 use super::dtype::Dtype;
 use super::header::{HEADER_CAP, Header};
-use super::repr::tuple;
 use super::write::{ARRAY_ALIGN, PAGE_ALIGN, with_shape};
 use crate::ErrorKind;
 

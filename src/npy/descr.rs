@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use super::dtype::{ByteOrder, Dtype, Field, Kind, MAX_DIMS, MAX_ITEMSIZE, Unit, check_size, repeated_name};
+use super::dtype::{ByteOrder, Dtype, DtypeKind, Field, MAX_DIMS, MAX_ITEMSIZE, check_size, repeated_name};
 use super::literal::{self, Dialect, Int, Node, Value, malformed};
+use crate::element::DatetimeUnit;
 use crate::error::shorten;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Reads the value of a header's `descr`.
 pub(super) fn dtype_of(node: Node) -> Result<Dtype> {
@@ -48,73 +49,73 @@ fn scalar(text: &str, at: usize) -> Result<Dtype> {
 }
 
 /// Type letters, with a size or alone.
-fn code(text: &str) -> Option<(Kind, usize)> {
+fn code(text: &str) -> Option<(DtypeKind, usize)> {
     Some(match text {
-        "b1" | "?" => (Kind::Bool, 1),
-        "i1" | "b" => (Kind::Int, 1),
-        "i2" | "h" => (Kind::Int, 2),
-        "i4" | "i" => (Kind::Int, 4),
-        "i8" | "q" => (Kind::Int, 8),
-        "u1" | "B" => (Kind::Uint, 1),
-        "u2" | "H" => (Kind::Uint, 2),
-        "u4" | "I" => (Kind::Uint, 4),
-        "u8" | "Q" => (Kind::Uint, 8),
-        "f2" | "e" => (Kind::Float, 2),
-        "f4" | "f" => (Kind::Float, 4),
-        "f8" | "d" => (Kind::Float, 8),
-        "f16" => (Kind::Float, 16),
-        "c8" | "F" => (Kind::Complex, 8),
-        "c16" | "D" => (Kind::Complex, 16),
-        "c32" => (Kind::Complex, 32),
-        "c" => (Kind::Bytes, 1),
+        "b1" | "?" => (DtypeKind::Bool, 1),
+        "i1" | "b" => (DtypeKind::Int, 1),
+        "i2" | "h" => (DtypeKind::Int, 2),
+        "i4" | "i" => (DtypeKind::Int, 4),
+        "i8" | "q" => (DtypeKind::Int, 8),
+        "u1" | "B" => (DtypeKind::Uint, 1),
+        "u2" | "H" => (DtypeKind::Uint, 2),
+        "u4" | "I" => (DtypeKind::Uint, 4),
+        "u8" | "Q" => (DtypeKind::Uint, 8),
+        "f2" | "e" => (DtypeKind::Float, 2),
+        "f4" | "f" => (DtypeKind::Float, 4),
+        "f8" | "d" => (DtypeKind::Float, 8),
+        "f16" => (DtypeKind::Float, 16),
+        "c8" | "F" => (DtypeKind::Complex, 8),
+        "c16" | "D" => (DtypeKind::Complex, 16),
+        "c32" => (DtypeKind::Complex, 32),
+        "c" => (DtypeKind::Bytes, 1),
         _ => return None,
     })
 }
 
-fn name(text: &str) -> Option<(Kind, usize)> {
+fn name(text: &str) -> Option<(DtypeKind, usize)> {
     Some(match text {
-        "bool" | "bool_" => (Kind::Bool, 1),
-        "int8" | "byte" => (Kind::Int, 1),
-        "int16" | "short" => (Kind::Int, 2),
-        "int32" => (Kind::Int, 4),
-        "int64" => (Kind::Int, 8),
-        "uint8" | "ubyte" => (Kind::Uint, 1),
-        "uint16" | "ushort" => (Kind::Uint, 2),
-        "uint32" => (Kind::Uint, 4),
-        "uint64" => (Kind::Uint, 8),
-        "float16" | "half" => (Kind::Float, 2),
-        "float32" | "single" => (Kind::Float, 4),
-        "float64" | "double" | "float" => (Kind::Float, 8),
-        "complex64" | "csingle" => (Kind::Complex, 8),
-        "complex128" | "cdouble" | "complex" => (Kind::Complex, 16),
+        "bool" | "bool_" => (DtypeKind::Bool, 1),
+        "int8" | "byte" => (DtypeKind::Int, 1),
+        "int16" | "short" => (DtypeKind::Int, 2),
+        "int32" => (DtypeKind::Int, 4),
+        "int64" => (DtypeKind::Int, 8),
+        "uint8" | "ubyte" => (DtypeKind::Uint, 1),
+        "uint16" | "ushort" => (DtypeKind::Uint, 2),
+        "uint32" => (DtypeKind::Uint, 4),
+        "uint64" => (DtypeKind::Uint, 8),
+        "float16" | "half" => (DtypeKind::Float, 2),
+        "float32" | "single" => (DtypeKind::Float, 4),
+        "float64" | "double" | "float" => (DtypeKind::Float, 8),
+        "complex64" | "csingle" => (DtypeKind::Complex, 8),
+        "complex128" | "cdouble" | "complex" => (DtypeKind::Complex, 16),
         _ => return None,
     })
 }
 
 /// `M8`, `m8[25us]`, `datetime64[D]`.
-fn date(text: &str) -> Option<(Kind, usize)> {
+fn date(text: &str) -> Option<(DtypeKind, usize)> {
     let (datetime, step) = None
         .or_else(|| Some((true, text.strip_prefix("M8").or_else(|| text.strip_prefix("datetime64"))?)))
         .or_else(|| Some((false, text.strip_prefix("m8").or_else(|| text.strip_prefix("timedelta64"))?)))
         .or_else(|| if text == "M" || text == "m" { Some((text == "M", "")) } else { None })?;
     let (unit, count) = if step.is_empty() {
-        (Unit::Generic, 1)
+        (DatetimeUnit::Generic, 1)
     } else {
         let step = step.strip_prefix('[')?.strip_suffix(']')?;
         let unit = step.trim_start_matches(|c: char| c.is_ascii_digit());
         let count = &step[..step.len() - unit.len()];
-        (Unit::from_code(unit)?, if count.is_empty() { 1 } else { number(count)? })
+        (DatetimeUnit::from_code(unit)?, if count.is_empty() { 1 } else { number(count)? })
     };
     let count = u32::try_from(count).ok().filter(|&n| n != 0)?;
-    Some((if datetime { Kind::Datetime { unit, count } } else { Kind::Timedelta { unit, count } }, 8))
+    Some((if datetime { DtypeKind::Datetime { unit, count } } else { DtypeKind::Timedelta { unit, count } }, 8))
 }
 
 /// `S5`, `U5`, `V5`, and `a5`, which is Python 2 for `S5`.
-fn string(text: &str) -> Option<(Kind, usize)> {
+fn string(text: &str) -> Option<(DtypeKind, usize)> {
     let (kind, width) = match text.as_bytes().first()? {
-        b'S' | b'a' => (Kind::Bytes, 1),
-        b'U' => (Kind::Str, 4),
-        b'V' => (Kind::Void, 1),
+        b'S' | b'a' => (DtypeKind::Bytes, 1),
+        b'U' => (DtypeKind::Str, 4),
+        b'V' => (DtypeKind::Void, 1),
         _ => return None,
     };
     let digits = &text[1..];
@@ -143,7 +144,7 @@ fn sub_array(base: Node, shape: Node) -> Result<Dtype> {
             return Err(malformed(at, message));
         }
     };
-    if dtype.base_itemsize == 0 && dtype.kind != Kind::Record {
+    if dtype.base_itemsize == 0 && dtype.kind != DtypeKind::Record {
         return Err(malformed(at, "expected a sub-array of items that have bytes"));
     }
     dtype.shape.splice(0..0, lengths);
@@ -193,7 +194,7 @@ fn record(entries: Vec<Node>, at: usize) -> Result<Dtype> {
         let end = offset.saturating_add(dtype.itemsize());
         check_size(at, end, &[])?;
         // To NumPy a sub-array is a void, so it is padding too if it has no name.
-        let void = dtype.kind == Kind::Void || !dtype.shape.is_empty();
+        let void = dtype.kind == DtypeKind::Void || !dtype.shape.is_empty();
         if !(void && name.is_empty() && title.is_none()) {
             fields.push(Field { name, title, offset, dtype });
         }

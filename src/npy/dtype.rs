@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::literal::malformed;
+use crate::element::DatetimeUnit;
 use crate::error::shorten;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// NumPy keeps item sizes and sub-array axes in a C `int`; so do its files.
 pub(super) const MAX_ITEMSIZE: usize = i32::MAX as usize;
@@ -20,19 +21,19 @@ pub(crate) const MAX_DIMS: usize = 64;
 ///
 /// [`Display`](fmt::Display) prints NumPy's `descr`, and [`FromStr`](std::str::FromStr) reads it:
 /// ```
-/// use ndarray_mmap::npy::{Dtype, Kind};
+/// use ndarray_mmap::npy::{Dtype, DtypeKind};
 ///
 /// let dtype: Dtype = "[('t', '<M8[us]'), ('', '|V4'), ('xyz', 'float32', (3,))]".parse()?;
 /// assert_eq!(dtype.itemsize(), 24);
 /// assert_eq!(dtype.fields()[1].offset(), 12);
-/// assert_eq!(dtype.fields()[1].dtype().kind(), Kind::Float);
+/// assert_eq!(dtype.fields()[1].dtype().kind(), DtypeKind::Float);
 /// # #[cfg(target_endian = "little")]
 /// assert_eq!(dtype.to_string(), "[('t', '<M8[us]'), ('', '|V4'), ('xyz', '<f4', (3,))]");
 /// # Ok::<(), ndarray_mmap::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dtype {
-    pub(super) kind: Kind,
+    pub(super) kind: DtypeKind,
     /// `NotApplicable` wherever it says nothing, so that equal types compare equal.
     pub(super) byteorder: ByteOrder,
     /// Bytes of one item, before the sub-array's axes.
@@ -46,7 +47,7 @@ pub struct Dtype {
 /// What kind of thing an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum DtypeKind {
     /// `b1`, a byte that is 0 or 1.
     Bool,
     /// `i`, a signed integer.
@@ -60,14 +61,14 @@ pub enum Kind {
     /// `m8[..]`, a time span counted in steps of `count` units.
     Timedelta {
         /// What is counted.
-        unit: Unit,
+        unit: DatetimeUnit,
         /// How many of them make one step; 1 for most.
         count: u32,
     },
     /// `M8[..]`, a time since 1970 counted in steps of `count` units.
     Datetime {
         /// What is counted.
-        unit: Unit,
+        unit: DatetimeUnit,
         /// How many of them make one step; 1 for most.
         count: u32,
     },
@@ -79,28 +80,6 @@ pub enum Kind {
     Void,
     /// Named fields.
     Record,
-}
-
-/// The unit of a date or of a time span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Unit {
-    /// None stated (`M8`).
-    Generic,
-    Year,
-    Month,
-    Week,
-    Day,
-    Hour,
-    Minute,
-    Second,
-    Millisecond,
-    Microsecond,
-    Nanosecond,
-    Picosecond,
-    Femtosecond,
-    Attosecond,
 }
 
 /// The order of an item's bytes.
@@ -130,10 +109,10 @@ pub struct Field {
 
 impl Dtype {
     /// A type that is no record and no sub-array; the byte order is dropped where it says nothing.
-    pub(super) fn scalar(kind: Kind, byteorder: ByteOrder, itemsize: usize) -> Self {
+    pub(super) fn scalar(kind: DtypeKind, byteorder: ByteOrder, itemsize: usize) -> Self {
         let ordered = match kind {
-            Kind::Bool | Kind::Bytes | Kind::Void | Kind::Record => false,
-            Kind::Str => true,
+            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Void | DtypeKind::Record => false,
+            DtypeKind::Str => true,
             _ => itemsize > 1,
         };
         let byteorder = if ordered { byteorder } else { ByteOrder::NotApplicable };
@@ -169,7 +148,7 @@ impl Dtype {
 
     /// Of fields known to be in order.
     pub(super) fn from_fields(fields: Vec<Field>, itemsize: usize) -> Self {
-        Self { fields, ..Self::scalar(Kind::Record, ByteOrder::NotApplicable, itemsize) }
+        Self { fields, ..Self::scalar(DtypeKind::Record, ByteOrder::NotApplicable, itemsize) }
     }
 
     /// `len` of this, one after the other.
@@ -179,7 +158,7 @@ impl Dtype {
     }
 
     /// What kind of thing one item is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> DtypeKind {
         self.kind
     }
 
@@ -207,24 +186,24 @@ impl Dtype {
     ///
     /// Equal types do. So does `|VN`, the type of `[u8; N]`, for whatever is N plain bytes: `|SN` as well, and `|u1`
     /// with a last axis of N.
-    pub fn reads(&self, found: &Dtype) -> bool {
-        self.reads_with_axes(found, &found.shape)
+    pub fn can_read(&self, found: &Dtype) -> bool {
+        self.can_read_with_axes(found, &found.shape)
     }
 
-    /// `reads`, where the axes inside one element of `found` are `shape` instead of its own: a header has them among
+    /// `can_read`, where the axes inside one element of `found` are `shape` instead of its own: a header has them among
     /// the array's.
-    pub(super) fn reads_with_axes(&self, found: &Dtype, shape: &[usize]) -> bool {
-        if self.kind == Kind::Void && found.kind == Kind::Uint && found.base_itemsize == 1 {
+    pub(super) fn can_read_with_axes(&self, found: &Dtype, shape: &[usize]) -> bool {
+        if self.kind == DtypeKind::Void && found.kind == DtypeKind::Uint && found.base_itemsize == 1 {
             return shape.split_last().is_some_and(|(last, rest)| *last == self.base_itemsize && rest == self.shape);
         }
         if self.shape != shape || self.base_itemsize != found.base_itemsize {
             return false;
         }
         match (self.kind, found.kind) {
-            (Kind::Void, Kind::Void | Kind::Bytes) => true,
-            (Kind::Record, Kind::Record) => {
+            (DtypeKind::Void, DtypeKind::Void | DtypeKind::Bytes) => true,
+            (DtypeKind::Record, DtypeKind::Record) => {
                 let (ours, theirs) = (&self.fields, &found.fields);
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| ours.reads(theirs))
+                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| ours.can_read(theirs))
             }
             (a, b) => a == b && self.byteorder == found.byteorder,
         }
@@ -257,8 +236,8 @@ impl Field {
         Self { name: name.into(), title: None, offset, dtype }
     }
 
-    pub(super) fn reads(&self, found: &Field) -> bool {
-        self.name == found.name && self.offset == found.offset && self.dtype.reads(&found.dtype)
+    pub(super) fn can_read(&self, found: &Field) -> bool {
+        self.name == found.name && self.offset == found.offset && self.dtype.can_read(&found.dtype)
     }
 
     /// Its name.
@@ -290,35 +269,6 @@ impl PartialEq for Field {
 }
 
 impl Eq for Field {}
-
-impl Unit {
-    const ALL: [(Unit, &str); 14] = [
-        (Unit::Generic, "generic"),
-        (Unit::Year, "Y"),
-        (Unit::Month, "M"),
-        (Unit::Week, "W"),
-        (Unit::Day, "D"),
-        (Unit::Hour, "h"),
-        (Unit::Minute, "m"),
-        (Unit::Second, "s"),
-        (Unit::Millisecond, "ms"),
-        (Unit::Microsecond, "us"),
-        (Unit::Nanosecond, "ns"),
-        (Unit::Picosecond, "ps"),
-        (Unit::Femtosecond, "fs"),
-        (Unit::Attosecond, "as"),
-    ];
-
-    /// NumPy's code for it, as in `M8[us]`.
-    pub fn code(self) -> &'static str {
-        Self::ALL.iter().find(|(unit, _)| *unit == self).map_or("generic", |(_, code)| code)
-    }
-
-    pub(super) fn from_code(code: &str) -> Option<Self> {
-        let code = if code == "μs" { "us" } else { code };
-        Self::ALL.iter().find(|(_, c)| *c == code).map(|(unit, _)| *unit)
-    }
-}
 
 impl fmt::Debug for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -403,17 +353,17 @@ mod tests {
     fn plain_bytes_read_plain_bytes_only() {
         let v4 = dtype("|V4");
         for found in ["|V4", "|S4", "('|u1', (4,))"] {
-            assert!(v4.reads(&dtype(found)), "{found}");
+            assert!(v4.can_read(&dtype(found)), "{found}");
             let field = |descr| dtype(&format!("[('a', {descr})]"));
             let quoted = if found.starts_with('(') { found.into() } else { format!("'{found}'") };
-            assert!(field("'|V4'").reads(&field(&quoted)), "{found}");
+            assert!(field("'|V4'").can_read(&field(&quoted)), "{found}");
         }
         for found in
             ["|V5", "|S5", "<f4", "<U1", "[('a', '|V4')]", "|u1", "('|u1', (4, 1))", "('|u1', (2, 2))", "('|i1', (4,))"]
         {
-            assert!(!v4.reads(&dtype(found)), "{found}");
+            assert!(!v4.can_read(&dtype(found)), "{found}");
         }
-        assert!(!dtype("|S4").reads(&v4));
-        assert!(dtype("('|V4', (2,))").reads(&dtype("('|u1', (2, 4))")));
+        assert!(!dtype("|S4").can_read(&v4));
+        assert!(dtype("('|V4', (2,))").can_read(&dtype("('|u1', (2, 4))")));
     }
 }

@@ -1,7 +1,7 @@
 //! Which dtype a Rust type is, and which Rust type a dtype is.
 
-use super::dtype::{ByteOrder, Dtype, Field, Kind};
-use crate::element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64};
+use super::dtype::{ByteOrder, Dtype, DtypeKind, Field};
+use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, time_units};
 
 /// An element type that `.npy` files know.
 ///
@@ -15,14 +15,14 @@ use crate::element::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64};
 /// | `rend::f64_be`, `rend::u16_le` .. (feature `rend`) | `>f8`, `<u2` ..: the byte order they name |
 /// | `rend::unaligned::f64_ule` .. (feature `rend`) | the same at any offset |
 /// | [`Datetime64<U>`], [`Timedelta64<U>`] | `M8[us]`, `m8[s]` .. |
-/// | [`Bytes<N>`] | `SN` |
+/// | [`FixedBytes<N>`] | `SN` |
 /// | `[u8; N]` | `VN`; reads `SN` too, and `u1` with a last axis of N |
 /// | `[T; N]` | T, and N is the last axis of the file: five `[f32; 3]` are `f4` of shape (5, 3) |
 /// | `[T; N]` in a record | a sub-array: `('x', '<f4', (3,))` |
 /// | a struct, by [`npy_record!`](crate::npy_record) | `[('x', '<f8'), ('', 'V4'), ..]` |
 ///
 /// Floats of `rend` are ordered as numbers, but `==` compares the bytes that they are stored as: see
-/// [`Accumulate`](crate::Accumulate#comparing-floats-of-rend).
+/// [`Accumulate`](crate::blocks::Accumulate#comparing-floats-of-rend).
 ///
 /// `[u8; N]` is `V` and not `S` since `S` is text to NumPy, which drops the zeros at its end: no type for a hash or an
 /// address. `bool`, `char` and enums are missing since a file may hold bytes that they must not.
@@ -66,20 +66,20 @@ impl<T: NpyElement, const N: usize> NpyElement for [T; N] {
 
 impl NpyElement for u8 {
     fn dtype() -> Dtype {
-        Dtype::scalar(Kind::Uint, ByteOrder::NotApplicable, 1)
+        Dtype::scalar(DtypeKind::Uint, ByteOrder::NotApplicable, 1)
     }
 
     fn dtype_of_array(len: usize) -> Dtype {
-        Dtype::scalar(Kind::Void, ByteOrder::NotApplicable, len)
+        Dtype::scalar(DtypeKind::Void, ByteOrder::NotApplicable, len)
     }
 }
 
-/// `types => Kind, ByteOrder;`
+/// `types => DtypeKind, ByteOrder;`
 macro_rules! elements {
     ($($($element:ty),+ => $kind:ident, $byteorder:ident;)*) => {$($(
         impl NpyElement for $element {
             fn dtype() -> Dtype {
-                Dtype::scalar(Kind::$kind, ByteOrder::$byteorder, size_of::<$element>())
+                Dtype::scalar(DtypeKind::$kind, ByteOrder::$byteorder, size_of::<$element>())
             }
         }
     )+)*};
@@ -100,7 +100,7 @@ elements! { num_complex::Complex<f32>, num_complex::Complex<f64> => Complex, NAT
 
 #[cfg(feature = "rend")]
 mod foreign {
-    use super::{ByteOrder, Dtype, Kind, NpyElement};
+    use super::{ByteOrder, Dtype, DtypeKind, NpyElement};
     use rend::unaligned::*;
     use rend::*;
 
@@ -125,21 +125,21 @@ mod foreign {
     }
 }
 
-impl<const N: usize> NpyElement for Bytes<N> {
+impl<const N: usize> NpyElement for FixedBytes<N> {
     fn dtype() -> Dtype {
-        Dtype::scalar(Kind::Bytes, ByteOrder::NotApplicable, N)
+        Dtype::scalar(DtypeKind::Bytes, ByteOrder::NotApplicable, N)
     }
 }
 
-impl<U: DateUnit> NpyElement for Datetime64<U> {
+impl<U: time_units::TimeUnit> NpyElement for Datetime64<U> {
     fn dtype() -> Dtype {
-        Dtype::scalar(Kind::Datetime { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
+        Dtype::scalar(DtypeKind::Datetime { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
     }
 }
 
-impl<U: DateUnit> NpyElement for Timedelta64<U> {
+impl<U: time_units::TimeUnit> NpyElement for Timedelta64<U> {
     fn dtype() -> Dtype {
-        Dtype::scalar(Kind::Timedelta { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
+        Dtype::scalar(DtypeKind::Timedelta { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
     }
 }
 
@@ -178,7 +178,7 @@ impl Dtype {
     fn all_numbers(&self, is_so: &impl Fn(&Dtype) -> bool) -> bool {
         let mut fields = self.fields.iter();
         match self.kind {
-            Kind::Record => fields.all(|field| field.dtype.all_numbers(is_so)),
+            DtypeKind::Record => fields.all(|field| field.dtype.all_numbers(is_so)),
             _ => self.alignment() == 1 || is_so(self),
         }
     }
@@ -186,10 +186,14 @@ impl Dtype {
     /// That of the Rust types for it, which `rend`'s share.
     fn alignment(&self) -> usize {
         match self.kind {
-            Kind::Int | Kind::Uint | Kind::Float | Kind::Timedelta { .. } | Kind::Datetime { .. } => self.base_itemsize,
-            Kind::Complex => self.base_itemsize / 2,
-            Kind::Record => self.fields.iter().map(|field| field.dtype.alignment()).max().unwrap_or(1),
-            Kind::Bool | Kind::Bytes | Kind::Str | Kind::Void => 1,
+            DtypeKind::Int
+            | DtypeKind::Uint
+            | DtypeKind::Float
+            | DtypeKind::Timedelta { .. }
+            | DtypeKind::Datetime { .. } => self.base_itemsize,
+            DtypeKind::Complex => self.base_itemsize / 2,
+            DtypeKind::Record => self.fields.iter().map(|field| field.dtype.alignment()).max().unwrap_or(1),
+            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Str | DtypeKind::Void => 1,
         }
     }
 
@@ -214,17 +218,21 @@ impl Dtype {
         };
         let name = match self.kind {
             _ if size == 0 => return None,
-            Kind::Record => return self.rust_struct(unaligned),
-            Kind::Int if size > 1 || !unaligned => number('i', size),
-            Kind::Uint if size > 1 || !unaligned => number('u', size),
-            Kind::Float if matches!(size, 4 | 8) => number('f', size),
-            Kind::Complex if matches!(size, 8 | 16) => format!("num_complex::Complex<{}>", number('f', size / 2)),
-            Kind::Float if size == 2 && native && !unaligned => "half::f16".into(),
-            Kind::Datetime { unit, count: 1 } if native && !unaligned => format!("Datetime64<units::{unit:?}>"),
-            Kind::Timedelta { unit, count: 1 } if native && !unaligned => format!("Timedelta64<units::{unit:?}>"),
-            Kind::Bool if !unaligned => "Bool8".into(),
-            Kind::Bytes if !unaligned => format!("Bytes<{size}>"),
-            Kind::Void if !unaligned => format!("[u8; {size}]"),
+            DtypeKind::Record => return self.rust_struct(unaligned),
+            DtypeKind::Int if size > 1 || !unaligned => number('i', size),
+            DtypeKind::Uint if size > 1 || !unaligned => number('u', size),
+            DtypeKind::Float if matches!(size, 4 | 8) => number('f', size),
+            DtypeKind::Complex if matches!(size, 8 | 16) => format!("num_complex::Complex<{}>", number('f', size / 2)),
+            DtypeKind::Float if size == 2 && native && !unaligned => "half::f16".into(),
+            DtypeKind::Datetime { unit, count: 1 } if native && !unaligned => {
+                format!("Datetime64<time_units::{unit:?}>")
+            }
+            DtypeKind::Timedelta { unit, count: 1 } if native && !unaligned => {
+                format!("Timedelta64<time_units::{unit:?}>")
+            }
+            DtypeKind::Bool if !unaligned => "Bool8".into(),
+            DtypeKind::Bytes if !unaligned => format!("FixedBytes<{size}>"),
+            DtypeKind::Void if !unaligned => format!("[u8; {size}]"),
             _ => return None,
         };
         let mut features = Vec::new();
@@ -244,7 +252,7 @@ impl Dtype {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units;
+    use crate::time_units;
 
     /// That it may be an element at all, and what it is called on this machine.
     #[track_caller]
@@ -274,14 +282,14 @@ mod tests {
             is::<usize>("=u8");
             is::<isize>("=i8");
         }
-        is::<Bytes<5>>("|S5");
+        is::<FixedBytes<5>>("|S5");
         is::<[u8; 5]>("|V5");
         is::<[i8; 5]>("('|i1', (5,))");
         is::<[[f32; 3]; 2]>("('=f4', (2, 3))");
         is::<[[u8; 3]; 2]>("('|V3', (2,))");
-        is::<Datetime64<units::Microsecond>>("=M8[us]");
-        is::<Datetime64<units::Generic>>("=M8");
-        is::<Timedelta64<units::Day>>("=m8[D]");
+        is::<Datetime64<time_units::Microsecond>>("=M8[us]");
+        is::<Datetime64<time_units::Generic>>("=M8");
+        is::<Timedelta64<time_units::Day>>("=m8[D]");
     }
 
     #[test]
@@ -335,10 +343,10 @@ mod tests {
             Some("`num_complex::Complex<f32>` (feature `num-complex`)"),
             Some("`num_complex::Complex<rend::unaligned::f32_ule>` (features `num-complex` and `rend`)"),
         );
-        named("<m8[ns]", Some("`Timedelta64<units::Nanosecond>`"), None);
+        named("<m8[ns]", Some("`Timedelta64<time_units::Nanosecond>`"), None);
         named(">m8[ns]", None, None);
         named("<m8[25ns]", None, None);
-        named("|S3", Some("`Bytes<3>`"), None);
+        named("|S3", Some("`FixedBytes<3>`"), None);
         named("|V3", Some("`[u8; 3]`"), None);
         named("<U3", None, None);
     }

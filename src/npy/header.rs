@@ -10,11 +10,11 @@ use std::fmt;
 use std::ops::Range;
 
 use super::descr::dtype_of;
+use super::display::tuple;
 use super::dtype::{Dtype, MAX_DIMS};
 use super::literal::{self, Dialect, Int, Node, Value, malformed};
-use super::repr::tuple;
 use crate::error::shorten;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -51,7 +51,7 @@ impl Header {
     ///
     /// # Errors
     /// `InvalidHeader` if there is none, if it is malformed, or if it is longer than 10,000 bytes (for which there is
-    /// [`from_bytes_with`](Self::from_bytes_with)); `Overflow` if an axis is longer than `isize::MAX`.
+    /// [`from_bytes_with_limit`](Self::from_bytes_with_limit)); `Overflow` if an axis is longer than `isize::MAX`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::parse(bytes, HEADER_CAP)
     }
@@ -60,7 +60,7 @@ impl Header {
     ///
     /// # Errors
     /// Those of [`from_bytes`](Self::from_bytes).
-    pub fn from_bytes_with(bytes: &[u8], max_header_size: usize) -> Result<Self> {
+    pub fn from_bytes_with_limit(bytes: &[u8], max_header_size: usize) -> Result<Self> {
         Self::parse(bytes, max_header_size)
     }
 
@@ -149,7 +149,7 @@ impl Preamble {
             None => {
                 let message = format!("expected a header text of at most {cap} bytes, found {len}");
                 let remedy =
-                    "if the file is to be trusted, raise that by `.max_header_size(..)` or `Header::read_with`";
+                    "if the file is to be trusted, raise that by `.max_header_size(..)` or `Header::read_with_limit`";
                 Err(malformed(8, message + "; " + remedy))
             }
         }

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use crate::error::shorten;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Brackets inside brackets: a header needs four, and each is one call on the stack.
 const MAX_DEPTH: usize = 32;

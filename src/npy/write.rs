@@ -1,10 +1,10 @@
 //! Header bytes from values, as NumPy 2 writes them to the byte, and a new shape in old bytes.
 
+use super::display::tuple;
 use super::dtype::{Dtype, MAX_DIMS, MAX_ITEMSIZE};
 use super::element::NpyElement;
 use super::header::{Header, MAGIC, Parsed, Preamble, parse_text};
-use super::repr::tuple;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Where NumPy lets data begin: at a multiple of this.
 pub(crate) const ARRAY_ALIGN: usize = 64;

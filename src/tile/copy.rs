@@ -3,9 +3,9 @@
 use bytemuck::{NoUninit, Zeroable};
 use ndarray::{ArrayView, ArrayView1, ArrayView2, ArrayViewMut, ArrayViewMut1, ArrayViewMut2, Axis, IxDyn, Zip};
 
-use crate::layout::Tiling;
-use crate::progress::Progress;
-use crate::stream::{self, past_cache};
+use super::tiling::Tiling;
+use crate::arch::nontemporal::{self, with_nontemporal_stores};
+use crate::parallel::Progress;
 
 /// What a tile takes of each side, in bytes: pages of it that are open at a time are few enough for the processor to
 /// remember where they are, and yet it has whole pages of elements of 4 bytes and more in both.
@@ -69,10 +69,10 @@ pub(super) fn copy<A, B, C>(
 {
     let budget = budget(size_of::<A>().max(size_of::<B>()));
     let tiling = Tiling::new(from.shape(), to.strides(), from.strides(), budget, usize::MAX);
-    let past_cache = to.len() * size_of::<A>() >= stream::WORTH_IT;
+    let with_nontemporal_stores = to.len() * size_of::<A>() >= nontemporal::WORTH_IT;
     in_tiles(to, from, tiling.tile(), &|to, from| {
         let bytes = to.len() * size_of::<A>();
-        copy_tile(to, from, convert, past_cache);
+        copy_tile(to, from, convert, with_nontemporal_stores);
         progress.advance(bytes);
     });
 }
@@ -118,7 +118,7 @@ pub(super) fn copy_tile<A, B, C>(
     to: ArrayViewMut<'_, A, IxDyn>,
     from: ArrayView<'_, B, IxDyn>,
     convert: &C,
-    past_cache: bool,
+    with_nontemporal_stores: bool,
 ) where
     A: NoUninit + Zeroable,
     C: Convert<B, A>,
@@ -133,7 +133,7 @@ pub(super) fn copy_tile<A, B, C>(
     } else if inner == last {
         rows(to, from, convert);
     } else {
-        let mut planes = Planes { convert, past_cache, packed: Vec::new(), piece: Vec::new() };
+        let mut planes = PlaneTranspose { convert, with_nontemporal_stores, packed: Vec::new(), piece: Vec::new() };
         planes.store(to, from, inner);
     }
 }
@@ -153,16 +153,16 @@ fn row<A, B, C: Convert<B, A>>(to: ArrayViewMut1<'_, A>, from: ArrayView1<'_, B>
 }
 
 /// The last axis is innermost in the target, and another in the source.
-struct Planes<'c, A, C> {
+struct PlaneTranspose<'c, A, C> {
     convert: &'c C,
-    past_cache: bool,
+    with_nontemporal_stores: bool,
     /// Lanes of the source, where they are not contiguous.
     packed: Vec<A>,
     /// Rows of the target, before they are stored past the cache.
     piece: Vec<A>,
 }
 
-impl<A: NoUninit + Zeroable, C> Planes<'_, A, C> {
+impl<A: NoUninit + Zeroable, C> PlaneTranspose<'_, A, C> {
     fn store<B>(&mut self, mut to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, IxDyn>, inner: usize)
     where
         C: Convert<B, A>,
@@ -203,15 +203,15 @@ impl<A: NoUninit + Zeroable, C> Planes<'_, A, C> {
         C: Convert<B, A>,
     {
         let (height, width) = from.dim();
-        if !self.past_cache {
-            return self.turn(&mut rows, from);
+        if !self.with_nontemporal_stores {
+            return self.transpose(&mut rows, from);
         }
         // Rows of a power of two would all compete for the same places in the cache.
         let apart = width + CELL;
         let mut piece = std::mem::take(&mut self.piece);
         piece.resize(height * apart, A::zeroed());
-        self.turn(&mut piece.chunks_exact_mut(apart).map(|row| &mut row[..width]).collect::<Vec<_>>(), from);
-        past_cache(|stores| {
+        self.transpose(&mut piece.chunks_exact_mut(apart).map(|row| &mut row[..width]).collect::<Vec<_>>(), from);
+        with_nontemporal_stores(|stores| {
             for (to, row) in rows.into_iter().zip(piece.chunks_exact(apart)) {
                 stores.copy_from_slice(to, &row[..width]);
             }
@@ -220,7 +220,7 @@ impl<A: NoUninit + Zeroable, C> Planes<'_, A, C> {
     }
 
     /// Stores the columns of `from` across the rows.
-    fn turn<B>(&mut self, rows: &mut [&mut [A]], from: ArrayView2<'_, B>)
+    fn transpose<B>(&mut self, rows: &mut [&mut [A]], from: ArrayView2<'_, B>)
     where
         C: Convert<B, A>,
     {

@@ -14,7 +14,10 @@ use std::time::SystemTime;
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::Dimension;
 use ndarray_mmap::npy::NpyElement;
-use ndarray_mmap::{Admits, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Opens, ReadWrite, Result};
+use ndarray_mmap::{
+    Error, ErrorKind, MmapArrayBase, MmapArrayOptions, ReadWrite, Result,
+    mode::{OpenExisting, Supports},
+};
 use tempfile::TempDir;
 
 /// The doors of any mode. The promise is kept by all tests: each maps files of its own, in a folder of its own, and
@@ -27,7 +30,7 @@ pub trait Doors<A: 'static, D, M>: Sized {
         A: NpyElement;
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> Doors<A, D, M> for MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> Doors<A, D, M> for MmapArrayOptions<A, D, M> {
     fn opened(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>> {
         // SAFETY: see the trait.
         unsafe { self.open(path) }
@@ -61,7 +64,7 @@ pub trait Creates<A: 'static, D>: Sized {
 
 impl<A: AnyBitPattern, D: Dimension> Creates<A, D> for MmapArrayOptions<A, D, ReadWrite>
 where
-    ReadWrite: Admits<A>,
+    ReadWrite: Supports<A>,
 {
     fn created(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         // SAFETY: see `Doors`.

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use half::f16;
 use ndarray_mmap::npy::{Dtype, Field, NpyElement};
-use ndarray_mmap::{Bool8, Bytes, DateUnit, Datetime64, Timedelta64, npy_record, units};
+use ndarray_mmap::{Bool8, Datetime64, FixedBytes, Timedelta64, npy_record, time_units, time_units::TimeUnit};
 use num_complex::Complex;
 use rend::unaligned::*;
 use rend::*;
@@ -95,9 +95,9 @@ by_description! {
     ">i2" => i16_be, ">u2" => u16_be, ">i4" => i32_be, ">u4" => u32_be, ">i8" => i64_be, ">u8" => u64_be,
     "<f2" => f16, "<f4" => f32, "<f8" => f64, ">f4" => f32_be, ">f8" => f64_be,
     "<c8" => Complex<f32>, "<c16" => Complex<f64>, ">c8" => Complex<f32_be>, ">c16" => Complex<f64_be>,
-    "<M8[us]" => Datetime64<units::Microsecond>, "<M8[ms]" => Datetime64<units::Millisecond>,
-    "<M8[ns]" => Datetime64<units::Nanosecond>, "<m8[s]" => Timedelta64<units::Second>,
-    "|S5" => Bytes<5>, "|V3" => [u8; 3],
+    "<M8[us]" => Datetime64<time_units::Microsecond>, "<M8[ms]" => Datetime64<time_units::Millisecond>,
+    "<M8[ns]" => Datetime64<time_units::Nanosecond>, "<m8[s]" => Timedelta64<time_units::Second>,
+    "|S5" => FixedBytes<5>, "|V3" => [u8; 3],
     r#"[["a","|u1"],["b","<f8"]]"# => Record<0, f64_ule>,
     r#"[["a","|u1"],["","|V7"],["b","<f8"]]"# => Record<7, f64>,
     r#"[["id","<u2"],["","|V2"],["pos","<f4",[3]],["t","<i8"]]"# => Position,
@@ -268,7 +268,7 @@ where
 
 macro_rules! dates {
     ($($date:ident),+) => {$(
-        impl<U: DateUnit> Element for $date<U> {
+        impl<U: TimeUnit> Element for $date<U> {
             fn rule(k: u64) -> Self {
                 Self::new(i64::rule(k) * 1_000_003)
             }
@@ -287,7 +287,7 @@ macro_rules! dates {
 dates!(Datetime64, Timedelta64);
 
 /// Text (`S`).
-impl<const N: usize> Element for Bytes<N>
+impl<const N: usize> Element for FixedBytes<N>
 where
     [u8; N]: Element,
 {

@@ -5,8 +5,8 @@
 
 use ndarray::{IxDyn, ShapeBuilder};
 use ndarray_mmap::{
-    Admits, CopyOnWrite, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Mode, Opens, Private, ReadOnly, ReadWrite,
-    Writable,
+    CopyOnWrite, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Mode, ReadOnly, ReadWrite,
+    mode::{Loadable, OpenExisting, Supports, Writable},
 };
 use serde_json::Value;
 
@@ -178,7 +178,7 @@ impl Visitor for &Call<'_> {
 }
 
 impl Call<'_> {
-    fn options<A: Element, M: Admits<A> + Opens>(&self) -> MmapArrayOptions<A, IxDyn, M> {
+    fn options<A: Element, M: Supports<A> + OpenExisting>(&self) -> MmapArrayOptions<A, IxDyn, M> {
         let options = MmapArrayBase::<A, IxDyn, M>::options().offset(self.offset);
         match self.shape.clone() {
             Shape::Inferred => options,
@@ -186,7 +186,7 @@ impl Call<'_> {
         }
     }
 
-    fn map<A: Element, M: Admits<A> + Opens>(
+    fn map<A: Element, M: Supports<A> + OpenExisting>(
         &self,
         options: MmapArrayOptions<A, IxDyn, M>,
     ) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
@@ -198,7 +198,7 @@ impl Call<'_> {
         }
     }
 
-    fn load<A: Element, M: Admits<A> + Private>(&self) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
+    fn load<A: Element, M: Supports<A> + Loadable>(&self) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
         self.options::<A, M>().load(&self.scene.path)
     }
 
@@ -207,7 +207,7 @@ impl Call<'_> {
         unsafe { self.options::<A, ReadWrite>().create(&self.scene.path) }
     }
 
-    fn write<A: Element, M: Writable + Opens + Admits<A>>(
+    fn write<A: Element, M: Writable + OpenExisting + Supports<A>>(
         &self,
         mut array: MmapArrayBase<A, IxDyn, M>,
     ) -> Result<Seen, Error> {

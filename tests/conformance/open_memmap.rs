@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use ndarray::{IxDyn, ShapeBuilder};
 use ndarray_mmap::{
-    Admits, CopyOnWrite, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Mode, Opens, Private, ReadOnly, ReadWrite,
-    Writable,
+    CopyOnWrite, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Mode, ReadOnly, ReadWrite,
+    mode::{Loadable, OpenExisting, Supports, Writable},
 };
 use serde_json::Value;
 
@@ -271,7 +271,7 @@ impl Visitor for &Call<'_> {
 }
 
 impl Call<'_> {
-    fn options<A: Element, M: Admits<A> + Opens>(&self) -> MmapArrayOptions<A, IxDyn, M> {
+    fn options<A: Element, M: Supports<A> + OpenExisting>(&self) -> MmapArrayOptions<A, IxDyn, M> {
         let options = MmapArrayBase::<A, IxDyn, M>::options();
         match self.case.call("max_header_size").as_u64() {
             Some(bytes) => options.max_header_size(bytes as usize),
@@ -279,7 +279,7 @@ impl Call<'_> {
         }
     }
 
-    fn map<A: Element, M: Admits<A> + Opens>(
+    fn map<A: Element, M: Supports<A> + OpenExisting>(
         &self,
         options: MmapArrayOptions<A, IxDyn, M>,
     ) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
@@ -287,7 +287,7 @@ impl Call<'_> {
         unsafe { options.open_npy(&self.scene.path) }
     }
 
-    fn load<A: Element, M: Admits<A> + Private>(&self) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
+    fn load<A: Element, M: Supports<A> + Loadable>(&self) -> Result<MmapArrayBase<A, IxDyn, M>, Error> {
         self.options::<A, M>().load_npy(&self.scene.path)
     }
 
@@ -304,7 +304,10 @@ impl Call<'_> {
         unsafe { options.create_npy(&self.scene.path) }
     }
 
-    fn write<A: Element, M: Writable + Admits<A>>(&self, mut array: MmapArrayBase<A, IxDyn, M>) -> Result<Seen, Error> {
+    fn write<A: Element, M: Writable + Supports<A>>(
+        &self,
+        mut array: MmapArrayBase<A, IxDyn, M>,
+    ) -> Result<Seen, Error> {
         store(self.case, &mut array);
         let seen = see(self.case, &array);
         array.close()?;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use ndarray::{ArrayView, IxDyn};
-use ndarray_mmap::{Error, ErrorKind, MmapArrayBase, Mode, Writable};
+use ndarray_mmap::{Error, ErrorKind, MmapArrayBase, Mode, mode::Writable};
 use serde_json::Value;
 
 use super::corpus::{Case, list, sha256};

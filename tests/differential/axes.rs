@@ -1,14 +1,17 @@
 //! Dimensions, with what ndarray has for those only that have an axis to take away.
 
 use ndarray::{ArrayD, Axis, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
-use ndarray_mmap::{Accumulate, Blocks, Total};
+use ndarray_mmap::{
+    Blocks,
+    blocks::{Accumulate, Accumulator},
+};
 
 pub trait Axes: Dimension {
     /// By `sum_axis`; the axis must be there.
     fn sums<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> ArrayD<A::Sum>;
 
     /// By `mean_axis`; the axis must be there.
-    fn means<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Total>::Mean>>;
+    fn means<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>>;
 }
 
 impl Axes for Ix0 {
@@ -16,7 +19,7 @@ impl Axes for Ix0 {
         panic!("no {axis:?}");
     }
 
-    fn means<A: Accumulate>(_: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Total>::Mean>> {
+    fn means<A: Accumulate>(_: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>> {
         panic!("no {axis:?}");
     }
 }
@@ -31,7 +34,7 @@ macro_rules! axes {
             fn means<A: Accumulate>(
                 blocks: Blocks<'_, A, Self>,
                 axis: Axis,
-            ) -> Option<ArrayD<<A::Sum as Total>::Mean>> {
+            ) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>> {
                 blocks.mean_axis(axis).map(|means| means.into_dyn())
             }
         }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytemuck::Pod;
 use ndarray::ArrayViewMutD;
 use ndarray_mmap::npy::NpyElement;
-use ndarray_mmap::{Bool8, Datetime64, units};
+use ndarray_mmap::{Bool8, Datetime64, time_units};
 
 use crate::axes::Axes;
 use crate::random::Random;
@@ -133,7 +133,7 @@ macro_rules! reduce {
 others! {
     Bool8: "|b1", |x: i8| Bool8::from_byte(x as u8 & 1), all;
     [u16; 3]: format!("{NATIVE}u2"), |x: i8| [1, 2, x as u16], nothing, 3;
-    Datetime64<units::Millisecond>: format!("{NATIVE}M8[ms]"), |x: i8| Datetime64::new(x.into()), nothing;
+    Datetime64<time_units::Millisecond>: format!("{NATIVE}M8[ms]"), |x: i8| Datetime64::new(x.into()), nothing;
     #[cfg(feature = "num-complex")]
     num_complex::Complex<f32>: format!("{NATIVE}c8"), |x: i8| num_complex::Complex::new(f32::from(x), 0.25), sums;
     #[cfg(feature = "half")]

@@ -42,7 +42,7 @@ use std::path::Path;
 use std::sync::Once;
 
 use ndarray::{Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
-use ndarray_mmap::{Bool8, Datetime64, units};
+use ndarray_mmap::{Bool8, Datetime64, time_units};
 
 use axes::Axes;
 use counts::Counts;
@@ -91,7 +91,7 @@ const RUNS: &[Run] = &[
     run::<Bool8, IxDyn>,
     run::<[u16; 3], IxDyn>,
     run::<[u16; 3], Ix1>,
-    run::<Datetime64<units::Millisecond>, IxDyn>,
+    run::<Datetime64<time_units::Millisecond>, IxDyn>,
     #[cfg(feature = "num-complex")]
     run::<num_complex::Complex<f32>, IxDyn>,
     #[cfg(feature = "half")]

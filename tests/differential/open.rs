@@ -4,8 +4,8 @@ use std::fs::{self, File};
 
 use ndarray::{IxDyn, ShapeBuilder};
 use ndarray_mmap::{
-    Admits, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Opens, Private,
-    Result,
+    ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Result,
+    mode::{Loadable, OpenExisting, Supports},
 };
 
 use crate::axes::{Axes, dim};
@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::session::{Handle, KEPT, Place, Session, grown};
 
 impl<A: Element, D: Axes> Session<'_, A, D> {
-    /// Opens the file at the path in any mode. `true` if something is open then.
+    /// OpenExisting the file at the path in any mode. `true` if something is open then.
     pub fn open(&mut self, random: &mut Random) -> bool {
         self.array = None;
         if let Place::Replaced(_) = self.place {
@@ -79,7 +79,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         options: MmapArrayOptions<A, D, M>,
     ) -> Result<MmapArrayBase<A, D, M>>
     where
-        M: Opens + Admits<A> + Private,
+        M: OpenExisting + Supports<A> + Loadable,
     {
         if !self.private {
             return self.opened(random, options, false);
@@ -108,7 +108,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             && shape[1..].iter().all(|&n| n > 0)
     }
 
-    fn opened<M: Opens + Admits<A>>(
+    fn opened<M: OpenExisting + Supports<A>>(
         &self,
         random: &mut Random,
         options: MmapArrayOptions<A, D, M>,

@@ -4,7 +4,10 @@ use std::fmt::Debug;
 use std::sync::Mutex;
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
-use ndarray_mmap::{Accumulate, Blocks, Bool8, Total};
+use ndarray_mmap::{
+    Blocks, Bool8,
+    blocks::{Accumulate, Accumulator},
+};
 
 use crate::axes::Axes;
 use crate::random::Random;
@@ -39,7 +42,10 @@ impl Ways {
         }
     }
 
-    pub fn of<'a, D, E>(self, mut blocks: ndarray_mmap::BlocksBase<'a, D, E>) -> ndarray_mmap::BlocksBase<'a, D, E>
+    pub fn of<'a, D, E>(
+        self,
+        mut blocks: ndarray_mmap::blocks::BlocksBase<'a, D, E>,
+    ) -> ndarray_mmap::blocks::BlocksBase<'a, D, E>
     where
         D: ndarray::Dimension,
     {
@@ -190,7 +196,7 @@ pub fn check_sums<A, D>(walked: &Walked<'_, A, D>, random: &mut Random) -> Optio
 where
     A: Accumulate + IntoWide,
     A::Sum: IntoWide,
-    <A::Sum as Total>::Mean: IntoWide,
+    <A::Sum as Accumulator>::Mean: IntoWide,
     D: Axes,
 {
     let Walked { start, values, ways } = walked;

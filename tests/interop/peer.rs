@@ -15,7 +15,8 @@ use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayView, ArrayViewMut, IxDyn, ShapeBuilder};
 use ndarray_mmap::npy::Header;
 use ndarray_mmap::{
-    Admits, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Opens, ReadWrite, Result,
+    MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, ReadWrite, Result,
+    mode::{OpenExisting, Supports},
     npy_record,
 };
 use serde_json::{Value, json};
@@ -184,7 +185,7 @@ impl Visitor for Open<'_> {
 }
 
 impl Open<'_> {
-    fn options<A: Element, M: Admits<A> + Opens>(&self) -> MmapArrayOptions<A, IxDyn, M> {
+    fn options<A: Element, M: Supports<A> + OpenExisting>(&self) -> MmapArrayOptions<A, IxDyn, M> {
         let offset = self.request["offset"].as_u64().expect("an offset is a number");
         let options = MmapArrayBase::<A, IxDyn, M>::options().offset(offset);
         match &self.request["shape"] {

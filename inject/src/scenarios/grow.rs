@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ndarray::Ix2;
-use ndarray_mmap::{Admits, ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, Staged, Stored};
+use ndarray_mmap::{mode::{Persistent, Supports}, ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, Staged};
 
 use super::Scenario;
 use super::steps::Step::{self, Append, Resize, Write};
@@ -153,7 +153,7 @@ impl Growth {
         }
     }
 
-    fn grow<M: Stored + Admits<f64>>(
+    fn grow<M: Persistent + Supports<f64>>(
         &self,
         s: &mut Scene<'_>,
         mut a: MmapArrayBase<f64, Ix2, M>,
@@ -231,7 +231,7 @@ impl Growth {
     }
 
     /// The array knows what it holds, and so the file does.
-    fn finish<M: Stored>(
+    fn finish<M: Persistent>(
         &self,
         s: &mut Scene<'_>,
         a: MmapArrayBase<f64, Ix2, M>,
@@ -264,7 +264,7 @@ impl Growth {
     }
 
     /// The array does not know, and says so; what was there before can be read.
-    fn poisoned<M: Stored + Admits<f64>>(
+    fn poisoned<M: Persistent + Supports<f64>>(
         &self,
         s: &mut Scene<'_>,
         mut a: MmapArrayBase<f64, Ix2, M>,

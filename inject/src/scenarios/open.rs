@@ -6,10 +6,7 @@ use std::path::Path;
 
 use ndarray::{Array2, Ix2};
 use ndarray_mmap::npy::Header;
-use ndarray_mmap::{
-    Admits, CopyOnWrite, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions,
-    Opens, ReadOnly, ReadWrite, Result,
-};
+use ndarray_mmap::{mode::{OpenExisting, Supports}, CopyOnWrite, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, ReadOnly, ReadWrite, Result};
 
 use super::Scenario;
 use crate::scene::{End, Scene};
@@ -52,7 +49,7 @@ pub fn all() -> Vec<Scenario> {
     all
 }
 
-fn opens<M: Opens + Admits<f64>>(all: &mut Vec<Scenario>, name: &str, format: Format) {
+fn opens<M: OpenExisting + Supports<f64>>(all: &mut Vec<Scenario>, name: &str, format: Format) {
     for (how, lock) in [("", Lock::BestEffort), ("_required", Lock::Required), ("_unlocked", Lock::None)] {
         all.push(Scenario::new(format!("open_{name}{how}"), move |s| {
             let options = MmapArrayBase::<f64, Ix2, M>::options().shape(format.shape(ROWS)).lock(lock);
@@ -65,7 +62,7 @@ fn opens<M: Opens + Admits<f64>>(all: &mut Vec<Scenario>, name: &str, format: Fo
     }));
 }
 
-fn open<M: Opens + Admits<f64>>(s: &mut Scene<'_>, format: Format, options: MmapArrayOptions<f64, Ix2, M>) {
+fn open<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, format: Format, options: MmapArrayOptions<f64, Ix2, M>) {
     reads(s, format, |path| {
         // SAFETY: nobody else knows the file.
         unsafe { if format.npy { options.open_npy(path) } else { options.open(path) } }
@@ -112,7 +109,7 @@ fn loads_large(s: &mut Scene<'_>) {
     }
 }
 
-fn maps<M: Opens + Admits<f64>>(s: &mut Scene<'_>, lock: Option<Lock>) {
+fn maps<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, lock: Option<Lock>) {
     let numbers = numbers(0..ROWS);
     let path = s.put("a", &Format::RAW.bytes(&numbers));
     let file = fs::File::options().read(true).write(true).open(&path).expect("opens");

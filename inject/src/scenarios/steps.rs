@@ -1,7 +1,7 @@
 //! What rows are added, cut and stored by, and what the array has to hold after each step.
 
 use ndarray::Ix2;
-use ndarray_mmap::{Admits, MmapArrayBase, Result, Stored};
+use ndarray_mmap::{mode::{Persistent, Supports}, MmapArrayBase, Result};
 
 use crate::table::{Format, ROW, numbers};
 
@@ -17,7 +17,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub fn take<M: Stored + Admits<f64>>(self, format: Format, a: &mut MmapArrayBase<f64, Ix2, M>) -> Result<()> {
+    pub fn take<M: Persistent + Supports<f64>>(self, format: Format, a: &mut MmapArrayBase<f64, Ix2, M>) -> Result<()> {
         match self {
             Self::Append(rows) => a.append(&format.array(&numbers(ADDED..ADDED + rows))),
             Self::Resize(rows) => a.resize(rows),

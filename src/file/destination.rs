@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Destination {
     /// As the caller named it, made absolute.
     pub(super) named: PathBuf,
     /// What it leads to: no symbolic link.
@@ -35,26 +35,26 @@ const STRANGERS_LINK: &str = "the symbolic link is not followed: it lies in a fo
 const STRANGERS_FILE: &str = "the file is not replaced: it lies in a folder where everybody may put files (a sticky \
                               one), and belongs neither to this user nor to the folder's owner";
 
-impl Target {
+impl Destination {
     /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
     /// written. Changes nothing.
     pub(crate) fn replace(path: &Path) -> Result<Self> {
         let mut looks = 0;
         loop {
-            let (target, found) = Self::follow(path)?;
-            if target.named == target.path {
-                return Ok(target);
+            let (destination, found) = Self::follow(path)?;
+            if destination.named == destination.path {
+                return Ok(destination);
             }
             // There are links which the system follows by itself, to open files: what their text says is another file
             // then, or none.
-            let reached = match retried(|| fs::metadata(&target.named)) {
+            let reached = match retried(|| fs::metadata(&destination.named)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 reached => Some(reached.map_err(|e| Error::io("cannot look at the path", e))?),
             };
             looks += 1;
             match (&found, &reached) {
-                (None, None) => return Ok(target),
-                (Some(found), Some(reached)) if are_one(found, reached) => return Ok(target),
+                (None, None) => return Ok(destination),
+                (Some(found), Some(reached)) if are_one(found, reached) => return Ok(destination),
                 // Somebody may just have put another file there.
                 _ if looks < MOST_LOOKS => {}
                 (_, Some(reached)) if !reached.is_file() => return Err(not_regular(reached)),
@@ -65,30 +65,30 @@ impl Target {
 
     /// What the texts of the links lead to.
     fn follow(path: &Path) -> Result<(Self, Option<Metadata>)> {
-        let mut target = Self::at(path)?;
+        let mut destination = Self::at(path)?;
         for _ in 0..MOST_LINKS {
-            let Some(found) = look(&target.path)? else { return Ok((target, None)) };
+            let Some(found) = look(&destination.path)? else { return Ok((destination, None)) };
             if !found.is_symlink() {
-                let (old, found) = check_replaceable(&target, &found)?;
-                target.old = Some(old);
-                return Ok((target, Some(found)));
+                let (old, found) = check_replaceable(&destination, &found)?;
+                destination.old = Some(old);
+                return Ok((destination, Some(found)));
             }
-            check_trusted(&target.folder, &found, STRANGERS_LINK)?;
-            let link =
-                retried(|| fs::read_link(&target.path)).map_err(|e| Error::io("cannot follow the symbolic link", e))?;
-            let next = Self::at(&target.folder.join(link))?;
-            target = Self { named: target.named, ..next };
+            check_trusted(&destination.folder, &found, STRANGERS_LINK)?;
+            let link = retried(|| fs::read_link(&destination.path))
+                .map_err(|e| Error::io("cannot follow the symbolic link", e))?;
+            let next = Self::at(&destination.folder.join(link))?;
+            destination = Self { named: destination.named, ..next };
         }
         // Whoever follows them gets the system's own word for it.
-        let refusal = fs::metadata(&target.named).err().unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
+        let refusal = fs::metadata(&destination.named).err().unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
         Err(Error::io("cannot follow the symbolic links", refusal))
     }
 
     /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
-    pub(crate) fn fresh(path: &Path) -> Result<Self> {
-        let target = Self::at(path)?;
-        match look(&target.path)? {
-            None => Ok(target),
+    pub(crate) fn vacant(path: &Path) -> Result<Self> {
+        let destination = Self::at(path)?;
+        match look(&destination.path)? {
+            None => Ok(destination),
             Some(_) => Err(Error::io("cannot create", io::ErrorKind::AlreadyExists.into())),
         }
     }
@@ -134,7 +134,7 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
 }
 
 /// Opening for reading and writing, as the new file will be, is the only sure question whether the old one may be.
-fn check_replaceable(target: &Target, found: &Metadata) -> Result<(Permissions, Metadata)> {
+fn check_replaceable(destination: &Destination, found: &Metadata) -> Result<(Permissions, Metadata)> {
     if !found.is_file() {
         return Err(not_regular(found));
     }
@@ -142,13 +142,13 @@ fn check_replaceable(target: &Target, found: &Metadata) -> Result<(Permissions, 
     options.read(true).write(true);
     never_wait_nor_follow(&mut options);
     let file = options
-        .open(&target.path)
+        .open(&destination.path)
         .map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
     let metadata = file.metadata().map_err(|e| Error::io("cannot look at the existing file", e))?;
     if !metadata.is_file() {
         return Err(not_regular(&metadata));
     }
-    check_trusted(&target.folder, &metadata, STRANGERS_FILE)?;
+    check_trusted(&destination.folder, &metadata, STRANGERS_FILE)?;
     Ok((Permissions::of(&file, &metadata)?, metadata))
 }
 

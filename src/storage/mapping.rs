@@ -20,13 +20,13 @@ use std::ptr::NonNull;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
-use crate::access::Rights;
-use crate::element::Item;
+use crate::element::ElementLayout;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(unix)]
-use crate::fault::{Kind, MappedFile, Watch};
-use crate::file::Backing;
+use crate::file::ArrayFile;
 use crate::layout::Extent;
+use crate::mode::FileAccess;
+#[cfg(unix)]
+use crate::storage::fault::{Kind, MappedFile, Watch};
 
 /// Owns the memory of one array.
 #[derive(Debug)]
@@ -72,20 +72,20 @@ const SMALLEST_ANONYMOUS_MAP: usize = 128 * 1024;
 
 impl Mapping {
     /// Maps a file's bytes. The extent proves that the file has them.
-    pub(crate) fn of_file(file: &File, extent: Extent, rights: Rights, populate: bool) -> Result<Self> {
+    pub(crate) fn of_file(file: &File, extent: Extent, rights: FileAccess, populate: bool) -> Result<Self> {
         let span = extent.span();
         if span.bytes() == 0 {
             return Ok(Self::around(Memory::Nothing, rights));
         }
         let mut options = MmapOptions::new();
         options.offset(span.offset()).len(span.bytes());
-        if populate && rights != Rights::CopyOnWrite {
+        if populate && rights != FileAccess::CopyOnWrite {
             options.populate();
         }
         let mapped = match rights {
-            Rights::Read => options.map_raw_read_only(file).map(Memory::Shared),
-            Rights::ReadWrite => options.map_raw(file).map(Memory::Shared),
-            Rights::CopyOnWrite => {
+            FileAccess::Read => options.map_raw_read_only(file).map(Memory::Shared),
+            FileAccess::ReadWrite => options.map_raw(file).map(Memory::Shared),
+            FileAccess::CopyOnWrite => {
                 // Swap space for a copy of every page is not set aside, so that a file larger than memory can be mapped.
                 options.no_reserve_swap();
                 // SAFETY: `map_copy` asks that the file is not changed under the slice it could be used as. No slice
@@ -131,7 +131,7 @@ impl Mapping {
             }
             // Advice for a part of it makes the mapping several to the system, which it does not remap as one.
         }
-        self.memory = Self::of_file(file, extent, Rights::ReadWrite, false)?.memory;
+        self.memory = Self::of_file(file, extent, FileAccess::ReadWrite, false)?.memory;
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Mapping {
     ///
     /// # Errors
     /// `Unsupported` where it does not promise so.
-    pub(crate) fn of_sealed_file(backing: &Backing, extent: Extent) -> Result<Self> {
+    pub(crate) fn of_sealed_file(backing: &ArrayFile, extent: Extent) -> Result<Self> {
         let span = extent.span();
         let (offset, len) = if span.bytes() == 0 { (0, 0) } else { (span.offset(), span.bytes()) };
         let map = MmapOptions::new().offset(offset).len(len).map_if_safe(backing.file()).map_err(|e| {
@@ -152,11 +152,11 @@ impl Mapping {
             )
         })?;
         let memory = if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) };
-        Ok(Self::around(memory, Rights::Read))
+        Ok(Self::around(memory, FileAccess::Read))
     }
 
     /// Private memory holding a copy of a file's bytes, at whatever offset they start.
-    pub(crate) fn copy_of_file(backing: &Backing, extent: Extent, item: Item) -> Result<Self> {
+    pub(crate) fn copy_of_file(backing: &ArrayFile, extent: Extent, item: ElementLayout) -> Result<Self> {
         let span = extent.span();
         let mut mapping = Self::zeroed(span.bytes(), item)?;
         backing.read_into(mapping.as_mut_slice(), span.offset())?;
@@ -167,7 +167,7 @@ impl Mapping {
     ///
     /// # Errors
     /// `Io` (out of memory), where the allocator of the standard library would end the process.
-    fn zeroed(bytes: usize, item: Item) -> Result<Self> {
+    fn zeroed(bytes: usize, item: ElementLayout) -> Result<Self> {
         let memory = if bytes == 0 {
             Memory::Nothing
         } else if bytes < SMALLEST_ANONYMOUS_MAP || cfg!(miri) {
@@ -176,17 +176,17 @@ impl Mapping {
             let map = MmapOptions::new().len(bytes).map_anon().map_err(|e| Error::io("cannot allocate memory", e))?;
             Memory::Anonymous(in_large_pages(map).into())
         };
-        Ok(Self::around(memory, Rights::ReadWrite))
+        Ok(Self::around(memory, FileAccess::ReadWrite))
     }
 
-    fn around(memory: Memory, rights: Rights) -> Self {
-        let writable = rights != Rights::Read;
+    fn around(memory: Memory, rights: FileAccess) -> Self {
+        let writable = rights != FileAccess::Read;
         Self {
             #[cfg(unix)]
             watch: Watch::new(match rights {
-                Rights::Read => Kind::ReadOnly,
-                Rights::ReadWrite => Kind::Shared,
-                Rights::CopyOnWrite => Kind::CopyOnWrite,
+                FileAccess::Read => Kind::ReadOnly,
+                FileAccess::ReadWrite => Kind::Shared,
+                FileAccess::CopyOnWrite => Kind::CopyOnWrite,
             }),
             writable,
             memory,
@@ -198,7 +198,7 @@ impl Mapping {
         match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => map.as_mut_ptr(),
             Memory::Heap(heap) => heap.start.as_ptr(),
-            Memory::Nothing => std::ptr::without_provenance_mut(Item::LARGEST_ALIGNMENT),
+            Memory::Nothing => std::ptr::without_provenance_mut(ElementLayout::LARGEST_ALIGNMENT),
         }
     }
 
@@ -229,7 +229,7 @@ impl Mapping {
     }
 
     /// Starts bringing a range of bytes to the disk. `in_file` is where the array starts in its file.
-    pub(crate) fn flush_async(&self, range: Range<usize>, backing: &Backing, in_file: u64) -> Result<()> {
+    pub(crate) fn flush_async(&self, range: Range<usize>, backing: &ArrayFile, in_file: u64) -> Result<()> {
         match &self.memory {
             Memory::Shared(map) if !range.is_empty() => {
                 start_write_back(map, range, backing, in_file).map_err(|e| Error::io("cannot start write-back", e))
@@ -280,7 +280,7 @@ impl Mapping {
     /// `backing` is the file that was mapped, and `in_file` where the array starts in it.
     ///
     /// [`faulted`]: Self::faulted
-    pub(crate) fn guarded<R>(&self, backing: &Backing, in_file: u64, f: impl FnOnce() -> R) -> Result<R> {
+    pub(crate) fn guarded<R>(&self, backing: &ArrayFile, in_file: u64, f: impl FnOnce() -> R) -> Result<R> {
         #[cfg(unix)]
         let _inside = match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) => {
@@ -408,7 +408,7 @@ fn in_large_pages(map: MmapMut) -> MmapMut {
 
 /// `msync(MS_ASYNC)` does nothing on Linux; this is the call that starts writing, where it does anything (not on overlayfs).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file: u64) -> io::Result<()> {
+fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &ArrayFile, in_file: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let (start, len) = (in_file + range.start as u64, range.len() as u64);
     let too_far = |_| io::Error::from(io::ErrorKind::InvalidInput);
@@ -420,7 +420,7 @@ fn start_write_back(_: &MmapRaw, range: Range<usize>, backing: &Backing, in_file
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn start_write_back(map: &MmapRaw, range: Range<usize>, _: &Backing, _: u64) -> io::Result<()> {
+fn start_write_back(map: &MmapRaw, range: Range<usize>, _: &ArrayFile, _: u64) -> io::Result<()> {
     map.flush_async_range(range.start, range.len())
 }
 
@@ -464,7 +464,7 @@ unsafe impl Send for Heap {}
 unsafe impl Sync for Heap {}
 
 impl Heap {
-    fn zeroed(bytes: usize, item: Item) -> Result<Self> {
+    fn zeroed(bytes: usize, item: ElementLayout) -> Result<Self> {
         let out_of_memory = || Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into());
         let layout = alloc::Layout::from_size_align(bytes, item.align()).map_err(|_| out_of_memory())?;
         debug_assert!(layout.size() > 0);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Mutex;
 
-use crate::threads::lock;
+use crate::parallel::lock;
 
 /// The caller's function: told the bytes that are done, and all of them.
 pub(crate) type OnProgress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;

@@ -9,6 +9,12 @@
 //!    ([`Pages::write_over`]), or the whole array ([`FileWriter`]).
 #![allow(unsafe_code)]
 
+#[cfg(unix)]
+mod fault;
+pub(crate) mod mapping;
+
+pub use mapping::Advice;
+
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -17,12 +23,14 @@ use std::sync::{Mutex, TryLockError};
 
 use bytemuck::NoUninit;
 
-use crate::access::Rights;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Reader, tells_residency};
-use crate::layout::{Layout, Order, Placement};
-use crate::mapping::Mapping;
-use crate::threads::lock;
+use crate::file::{ArrayFile, Reader};
+use crate::mode::FileAccess;
+use crate::sys::memory::tells_residency;
+
+use crate::layout::{Alignment, Layout, Order};
+use crate::parallel::lock;
+use crate::storage::mapping::Mapping;
 
 /// What is known of the way of an array's bytes to the disk.
 #[derive(Debug, Default)]
@@ -40,13 +48,13 @@ pub(crate) struct SyncState {
 pub(crate) struct Pages<'a> {
     mapping: &'a Mapping,
     /// `None` for private memory.
-    backing: Option<&'a Backing>,
+    backing: Option<&'a ArrayFile>,
     in_file: u64,
     sync: &'a SyncState,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(mapping: &'a Mapping, backing: Option<&'a Backing>, in_file: u64, sync: &'a SyncState) -> Self {
+    pub(super) fn new(mapping: &'a Mapping, backing: Option<&'a ArrayFile>, in_file: u64, sync: &'a SyncState) -> Self {
         Self { mapping, backing, in_file, sync }
     }
 
@@ -206,7 +214,7 @@ impl<'a> Pages<'a> {
             return Ok(true);
         }
         // A forked child would take the answer from its parent, whose array it is, and may find the lock held for ever.
-        if !self.backing.is_some_and(Backing::is_of_this_process) {
+        if !self.backing.is_some_and(ArrayFile::is_of_this_process) {
             return Ok(false);
         }
         let _one_at_a_time = lock(&self.sync.asking);
@@ -251,7 +259,7 @@ impl<'a> Pages<'a> {
 
     /// Whether system calls can write what would else be stored.
     pub(crate) fn can_be_written_by_calls(self) -> bool {
-        self.are_of_file() && self.backing.is_some_and(Backing::writes_at)
+        self.are_of_file() && self.backing.is_some_and(ArrayFile::writes_at)
     }
 
     /// Writes elements through the file rather than through memory, in the place of those that `to` is: some of the array's.
@@ -271,7 +279,7 @@ impl<'a> Pages<'a> {
     pub(crate) fn read_at_shows_memory(self) -> bool {
         cfg!(any(target_os = "linux", target_os = "android"))
             && self.mapping.is_shared()
-            && self.backing.is_some_and(Backing::reads_anywhere)
+            && self.backing.is_some_and(ArrayFile::reads_anywhere)
             && !self.sync.poisoned.load(Ordering::Relaxed)
             && !self.mapping.faulted()
     }
@@ -293,9 +301,9 @@ impl<'a> Pages<'a> {
     }
 
     /// What another thread needs to read the same bytes ahead; `None` if it cannot be had.
-    pub(crate) fn read_ahead(self) -> Option<ReadAhead> {
+    pub(crate) fn read_ahead(self) -> Option<PrefetchSource> {
         let backing = self.backing.filter(|_| self.mapping.is_of_file())?;
-        ReadAhead::new(backing, self.in_file, self.len()).ok()
+        PrefetchSource::new(backing, self.in_file, self.len()).ok()
     }
 }
 
@@ -338,20 +346,20 @@ impl<'a> FileWriter<'a> {
 /// It has a mapping of its own: so its hints are never seen on the array's, it needs no lifetime, and the memory that
 /// the array's mapping holds grows with what was used only.
 #[derive(Debug)]
-pub(crate) struct ReadAhead {
+pub(crate) struct PrefetchSource {
     mapping: Mapping,
     reader: Reader,
     in_file: u64,
 }
 
-impl ReadAhead {
+impl PrefetchSource {
     /// Large enough for few system calls, small enough for a core's own cache.
     const BUFFER: usize = 256 * 1024;
 
-    fn new(backing: &Backing, in_file: u64, bytes: usize) -> Result<Self> {
-        let layout = Layout::new(ndarray::Ix1(bytes), Order::C, crate::element::Item::of::<u8>())?;
-        let extent = layout.extent(in_file, Placement::InPlace, backing.len(), "")?;
-        let mapping = Mapping::of_file(backing.file(), extent, Rights::Read, false)?.in_large_reads();
+    fn new(backing: &ArrayFile, in_file: u64, bytes: usize) -> Result<Self> {
+        let layout = Layout::new(ndarray::Ix1(bytes), Order::C, crate::element::ElementLayout::of::<u8>())?;
+        let extent = layout.extent(in_file, Alignment::InPlace, backing.len(), "")?;
+        let mapping = Mapping::of_file(backing.file(), extent, FileAccess::Read, false)?.in_large_reads();
         Ok(Self { mapping, reader: backing.reader()?, in_file })
     }
 
@@ -384,7 +392,7 @@ mod tests {
         let a = unsafe { MmapArray::<u8>::options().offset(128).open(&path).unwrap() };
         let pages = a.pages();
         let ahead = pages.read_ahead().unwrap();
-        for fetch in [ReadAhead::fetch, ReadAhead::fetch_by_reading] {
+        for fetch in [PrefetchSource::fetch, PrefetchSource::fetch_by_reading] {
             std::fs::File::open(&path).unwrap().sync_all().unwrap();
             pages.drop_from_page_cache(0..a.len()).unwrap();
             // SAFETY: all of the file was just synced.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::array::Pages;
+use crate::storage::Pages;
 
 /// The largest pieces of a file that a system's cache holds, in bytes.
 const UNIT: usize = 2 << 20;
@@ -14,7 +14,7 @@ const WINDOW: usize = 4;
 
 /// All units of an array. None for memory that is not a file's: there is nothing to do, then.
 #[derive(Debug)]
-pub(super) struct Units {
+pub(super) struct Segments {
     all: Vec<Unit>,
     /// Where the array starts in its first unit.
     skew: usize,
@@ -28,21 +28,21 @@ struct Unit {
     remaining: AtomicU32,
     entered: AtomicBool,
     /// Is to leave the system's cache after the walk: nobody had it there before.
-    uncache: bool,
+    drop_from_page_cache: bool,
 }
 
-impl Units {
-    /// With `uncache`, those that nobody has in the system's cache are to leave it again.
-    pub(super) fn new(pages: Pages<'_>, uncache: bool) -> Self {
+impl Segments {
+    /// With `drop_from_page_cache`, those that nobody has in the system's cache are to leave it again.
+    pub(super) fn new(pages: Pages<'_>, drop_from_page_cache: bool) -> Self {
         let len = pages.len();
         let skew = (pages.in_file() % UNIT as u64) as usize;
         let count = if pages.are_of_file() { (skew + len).div_ceil(UNIT) } else { 0 };
         let mut units = Self { all: (0..count).map(|_| Unit::default()).collect(), skew, len };
-        let uncache = uncache && pages.tell_presence();
+        let drop_from_page_cache = drop_from_page_cache && pages.tell_presence();
         for n in 0..count {
             let bytes = units.bytes(n..n + 1);
             *units.all[n].remaining.get_mut() = bytes.len() as u32;
-            units.all[n].uncache = uncache && pages.are_absent(bytes);
+            units.all[n].drop_from_page_cache = drop_from_page_cache && pages.are_absent(bytes);
         }
         units
     }
@@ -90,16 +90,16 @@ impl Units {
     }
 
     pub(super) fn is_to_uncache(&self, n: usize) -> bool {
-        self.all[n].uncache
+        self.all[n].drop_from_page_cache
     }
 
     /// Those that are to leave the cache, as few stretches of bytes.
     pub(super) fn to_uncache(&self) -> impl Iterator<Item = Range<usize>> {
         let mut next = 0;
-        self.all.chunk_by(|a, b| a.uncache == b.uncache).filter_map(move |alike| {
+        self.all.chunk_by(|a, b| a.drop_from_page_cache == b.drop_from_page_cache).filter_map(move |alike| {
             let units = next..next + alike.len();
             next = units.end;
-            alike[0].uncache.then(|| self.bytes(units))
+            alike[0].drop_from_page_cache.then(|| self.bytes(units))
         })
     }
 

@@ -9,12 +9,12 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
 
 use super::copy::{Convert, copy_tile};
-use crate::array::FileWriter;
+use super::tiling::Tiling;
 use crate::error::Result;
-use crate::layout::Tiling;
-use crate::mapping::will_need;
-use crate::progress::Progress;
-use crate::threads::{Stop, computing_threads, lock, on_waiting_threads};
+use crate::parallel::Progress;
+use crate::parallel::{CancelFlag, computing_threads, lock, on_waiting_threads};
+use crate::storage::FileWriter;
+use crate::storage::mapping::will_need;
 
 /// Threads that wait for a disk, rather than compute.
 const WAITING: usize = 8;
@@ -23,7 +23,7 @@ const WAITING: usize = 8;
 const TILES: Range<usize> = 1 << 20..64 << 20;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ThroughFile<'a> {
+pub(super) struct PwriteCopy<'a> {
     writer: FileWriter<'a>,
     threads: usize,
     /// How large a tile may be, in bytes.
@@ -34,7 +34,7 @@ pub(super) struct ThroughFile<'a> {
     keep_cached: bool,
 }
 
-impl<'a> ThroughFile<'a> {
+impl<'a> PwriteCopy<'a> {
     /// For arrays that fit in memory, and of which what is read is in memory mostly.
     pub(super) fn cached(writer: FileWriter<'a>) -> Self {
         Self { writer, threads: computing_threads(), tile: 8 << 20, run: 1024, keep_cached: true }
@@ -68,7 +68,7 @@ impl<'a> ThroughFile<'a> {
         let item = size_of::<A>().max(size_of::<B>());
         let (budget, enough) = self.budget(item);
         let tiling = Tiling::new(from.shape(), &c_strides(from.shape()), from.strides(), budget, enough);
-        let (next, stop, failed) = (AtomicUsize::new(0), Stop::default(), Mutex::new(None));
+        let (next, stop, failed) = (AtomicUsize::new(0), CancelFlag::default(), Mutex::new(None));
         let serve = || -> Result<()> {
             let mut buffer: Vec<A> = Vec::new();
             let mut behind = None;

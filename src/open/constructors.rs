@@ -9,13 +9,13 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, ShapeBuilder};
 
-use crate::access::{Admits, Opens, Private, ReadWrite, Staging};
 use crate::array::MmapArrayBase;
 use crate::error::Result;
+use crate::mode::{Loadable, OpenExisting, ReadWrite, Staging, Supports};
 use crate::npy::NpyElement;
-use crate::options::MmapArrayOptions;
+use crate::open::MmapArrayOptions;
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayBase<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBase<A, D, M> {
     /// Offset, shape, order, lock: how to open an array in this mode.
     pub fn options() -> MmapArrayOptions<A, D, M> {
         MmapArrayOptions::new()
@@ -73,7 +73,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayBase<A, D, M
     }
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayBase<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + Loadable> MmapArrayBase<A, D, M> {
     /// Reads a whole file into private memory, as an array of one axis. Safe, on any file system.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayBase<A, D,
 
 impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, ReadWrite>
 where
-    ReadWrite: Admits<A>,
+    ReadWrite: Supports<A>,
 {
     /// Creates a file of this shape, or replaces the one that is there, and maps it, all zero. The shape fixes the
     /// dimension and the order: see [`MmapArrayOptions::create`].
@@ -191,7 +191,7 @@ where
 
 impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, Staging>
 where
-    Staging: Admits<A>,
+    Staging: Supports<A>,
 {
     /// An array of this shape, all zero, in a file without a name, on the file system of `path`: to be filled, grown,
     /// and then put at that path by [`publish`](Self::publish). Dropped before, or killed, it leaves nothing behind.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use ndarray::{Dimension, Shape, ShapeBuilder};
 
-use super::{Layout, Order};
-use crate::element::Item;
+use crate::element::ElementLayout;
+use crate::layout::{Layout, Order};
 
 /// How large the blocks of a walk are. Zero counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) enum BlockSize {
 pub(crate) struct Partition<D> {
     dim: D,
     order: Order,
-    item: Item,
+    item: ElementLayout,
     /// Which axis is cut, counted from the outermost in memory.
     cut: usize,
     /// Its length.
@@ -39,8 +39,8 @@ pub(crate) struct Partition<D> {
 impl<D: Dimension> Layout<D> {
     /// Cuts the array into blocks.
     pub(crate) fn partition(&self, size: BlockSize) -> Partition<D> {
-        let (dim, order, item, ndim) = (self.dim.clone(), self.order, self.item, self.dim.ndim());
-        let elements = self.bytes / item.size();
+        let (dim, order, item, ndim) = (self.dim().clone(), self.order(), self.item(), self.dim().ndim());
+        let elements = self.bytes() / item.size();
         if elements == 0 {
             return Partition { dim, order, item, cut: 0, axis: 1, piece: 1, inner: 1, blocks: 0 };
         }
@@ -63,25 +63,8 @@ impl<D: Dimension> Layout<D> {
     }
 }
 
-impl Order {
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Order::C => Order::F,
-            Order::F => Order::C,
-        }
-    }
-
-    /// The axis that is the `n`th in memory, counted from the outermost.
-    pub(crate) fn axis(self, n: usize, ndim: usize) -> usize {
-        match self {
-            Order::C => n,
-            Order::F => ndim - 1 - n,
-        }
-    }
-}
-
 impl<D: Dimension> Partition<D> {
-    pub(crate) fn item(&self) -> Item {
+    pub(crate) fn item(&self) -> ElementLayout {
         self.item
     }
 
@@ -139,11 +122,11 @@ mod tests {
     use ndarray::{Array, IxDyn, SliceInfoElem};
     use proptest::prelude::*;
 
-    use super::super::axes;
     use super::*;
+    use crate::layout::axes;
 
     fn layout(dim: &[usize], order: Order) -> Layout<IxDyn> {
-        Layout::new(IxDyn(dim), order, Item::of::<u32>()).unwrap()
+        Layout::new(IxDyn(dim), order, ElementLayout::of::<u32>()).unwrap()
     }
 
     fn orders() -> impl Strategy<Value = Order> {

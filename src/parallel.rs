@@ -1,11 +1,15 @@
 //! Work shared out between threads.
 
+mod progress;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+pub(crate) use progress::{OnProgress, Progress};
+
 /// Runs `work` on so many threads of the current rayon pool at once, this one included; at least once.
-pub(crate) fn on_pool<S: Send>(threads: usize, work: impl Fn() -> S + Sync) -> Vec<S> {
+pub(crate) fn run_on_pool<S: Send>(threads: usize, work: impl Fn() -> S + Sync) -> Vec<S> {
     #[cfg(feature = "rayon")]
     if threads > 1 {
         let states = Mutex::new(Vec::new());
@@ -49,9 +53,9 @@ pub(crate) fn computing_threads() -> usize {
 
 /// What the threads of one piece of work look at, to stop when one of them fails.
 #[derive(Debug, Default)]
-pub(crate) struct Stop(AtomicBool);
+pub(crate) struct CancelFlag(AtomicBool);
 
-impl Stop {
+impl CancelFlag {
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -69,7 +73,7 @@ impl Stop {
     }
 }
 
-struct SetOnDrop<'s>(&'s Stop);
+struct SetOnDrop<'s>(&'s CancelFlag);
 
 impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {

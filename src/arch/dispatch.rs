@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 /// A loop worth compiling several times. Everything it calls has to be inlined into it to gain from that.
-pub(crate) trait Loop {
+pub(crate) trait Kernel {
     type Output;
 
     /// Implement it with `#[inline(always)]`.
@@ -15,15 +15,15 @@ pub(crate) trait Loop {
 
 /// Runs a loop, compiled for what this processor has.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub(crate) fn widest<L: Loop>(work: L) -> L::Output {
+pub(crate) fn dispatch<L: Kernel>(work: L) -> L::Output {
     /// x86-64-v4, as far as loops over numbers need it.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
-    fn v4<L: Loop>(work: L) -> L::Output {
+    fn v4<L: Kernel>(work: L) -> L::Output {
         work.run()
     }
     /// x86-64-v3, as far.
     #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
-    fn v3<L: Loop>(work: L) -> L::Output {
+    fn v3<L: Kernel>(work: L) -> L::Output {
         work.run()
     }
     macro_rules! has {
@@ -42,6 +42,6 @@ pub(crate) fn widest<L: Loop>(work: L) -> L::Output {
 
 /// Runs a loop. Elsewhere the vectors that all processors of a kind have are the widest that matter.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(crate) fn widest<L: Loop>(work: L) -> L::Output {
+pub(crate) fn dispatch<L: Kernel>(work: L) -> L::Output {
     work.run()
 }

@@ -4,7 +4,7 @@ use ndarray::iter::{Iter, IterMut};
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoNdProducer};
 
 use super::MmapArrayBase;
-use crate::access::Writable;
+use crate::mode::Writable;
 
 impl<A, D: Dimension, M> AsRef<ArrayRef<A, D>> for MmapArrayBase<A, D, M> {
     fn as_ref(&self) -> &ArrayRef<A, D> {

@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use bytemuck::AnyBitPattern;
 use ndarray::{Array, Axis, Dimension};
 
-use crate::array::{MmapArrayBase, Pages};
+use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
-use crate::threads::{lock, on_waiting_threads};
+use crate::parallel::{lock, on_waiting_threads};
+use crate::storage::Pages;
 
 /// Threads that wait for a disk, so that it has enough to choose from.
 const WAITING: usize = 32;

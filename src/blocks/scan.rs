@@ -1,6 +1,6 @@
 //! What goes on below a walk: pages are read ahead of it, evicted behind it, and written back where it writes.
 //!
-//! Everything is counted in [`Units`]: one is evicted once every byte of it was walked, whoever walked it and in
+//! Everything is counted in [`Segments`]: one is evicted once every byte of it was walked, whoever walked it and in
 //! whatever order. That nothing is evicted which is not on the disk is not this module's to see to: [`Pages`] does.
 
 use std::collections::VecDeque;
@@ -9,13 +9,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::read_ahead::Readers;
-use super::units::Units;
-use crate::array::Pages;
+use super::prefetch::Prefetcher;
+use super::segments::Segments;
 use crate::error::{Error, Result};
-use crate::file::available_memory;
-use crate::progress::{OnProgress, Progress};
-use crate::threads::lock;
+use crate::parallel::lock;
+use crate::parallel::{OnProgress, Progress};
+use crate::storage::Pages;
+use crate::sys::memory::available_memory;
 
 /// How many windows are asked for before they are needed.
 const AHEAD: usize = 3;
@@ -38,13 +38,13 @@ const MOST_DIRTY: usize = 24 << 20;
 
 /// How a walk treats the memory it passes through. `None`: as the free memory allows.
 #[derive(Default)]
-pub(super) struct Habits<'a> {
+pub(super) struct ScanOptions<'a> {
     pub(super) evict: Option<bool>,
     pub(super) keep_cached: Option<bool>,
     pub(super) progress: Option<OnProgress<'a>>,
 }
 
-impl Habits<'_> {
+impl ScanOptions<'_> {
     /// What a walk does that passes through so many bytes, of all its arrays: whether it evicts, and whether it keeps what
     /// it has read or written in the page cache.
     pub(super) fn decide(&self, bytes: usize) -> (bool, bool) {
@@ -63,15 +63,15 @@ impl Habits<'_> {
     }
 }
 
-impl fmt::Debug for Habits<'_> {
+impl fmt::Debug for ScanOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Habits").field("evict", &self.evict).field("keep_cached", &self.keep_cached).finish()
+        f.debug_struct("ScanOptions").field("evict", &self.evict).field("keep_cached", &self.keep_cached).finish()
     }
 }
 
 /// What a walk does to the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Intent {
     Read,
     /// Some are read and some stored, in place.
     Update,
@@ -86,31 +86,31 @@ pub(super) fn fits_in_cache(bytes: usize) -> bool {
 
 /// One walk over all bytes of an array. Whoever walks tells it which bytes are entered and left, each once.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
+pub(super) struct Scan<'a> {
     pages: Pages<'a>,
-    purpose: Purpose,
+    purpose: Intent,
     evict: bool,
-    units: Arc<Units>,
+    units: Arc<Segments>,
     /// Whether it is known which pages are in memory.
     tells: bool,
     /// How far each window has come; none where nothing is read ahead.
     windows: Vec<AtomicU8>,
     /// From the first page on that is not there yet; `None` where they cannot be had.
-    readers: OnceLock<Option<Readers>>,
+    readers: OnceLock<Option<Prefetcher>>,
     progress: Progress<'a>,
-    behind: Mutex<Behind>,
+    behind: Mutex<EvictQueue>,
 }
 
 /// What was walked and is still in memory.
 #[derive(Debug, Default)]
-struct Behind {
+struct EvictQueue {
     /// The oldest first, and whether they are to leave the page cache.
     ranges: VecDeque<(Range<usize>, bool)>,
     bytes: usize,
     failed: Option<Error>,
 }
 
-impl Behind {
+impl EvictQueue {
     /// The first failure is the one to tell.
     fn note(&mut self, result: Result<()>) {
         if let Err(e) = result {
@@ -119,9 +119,9 @@ impl Behind {
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Scan<'a> {
     /// A walk over one array alone.
-    pub(super) fn new(pages: Pages<'a>, habits: Habits<'a>, purpose: Purpose) -> Self {
+    pub(super) fn new(pages: Pages<'a>, habits: ScanOptions<'a>, purpose: Intent) -> Self {
         let (evict, keep_cached) = habits.decide(pages.len());
         Self::decided(pages, evict, keep_cached, habits.progress, purpose)
     }
@@ -132,11 +132,11 @@ impl<'a> Walk<'a> {
         evict: bool,
         keep_cached: bool,
         progress: Option<OnProgress<'a>>,
-        purpose: Purpose,
+        purpose: Intent,
     ) -> Self {
         let (len, of_file) = (pages.len(), pages.are_of_file());
-        let units = Arc::new(Units::new(pages, of_file && evict && !keep_cached));
-        let read_ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Purpose::Overwrite;
+        let units = Arc::new(Segments::new(pages, of_file && evict && !keep_cached));
+        let read_ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Intent::Overwrite;
         let windows = if read_ahead { units.windows() } else { 0 };
         Self {
             pages,
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
         }
         for n in units {
             // A store would have to fault again on a page that was populated for reading.
-            if self.units.enter(n) && self.purpose == Purpose::Read {
+            if self.units.enter(n) && self.purpose == Intent::Read {
                 self.pages.populate(self.units.bytes(n..n + 1));
             }
         }
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
         // One page of each unit tells whether they are here already, or it is not known.
         let here =
             self.tells && self.units.of_window(window).all(|n| self.pages.is_present(self.units.bytes(n..n + 1).start));
-        let start = || Readers::start(self.pages.read_ahead()?, &self.units);
+        let start = || Prefetcher::start(self.pages.read_ahead()?, &self.units);
         if !here && let Some(readers) = self.readers.get_or_init(start) {
             readers.ask_for(window);
             self.windows[window].store(ASKED_FOR, Ordering::Release);
@@ -213,14 +213,14 @@ impl<'a> Walk<'a> {
         if units.is_empty() || !self.evict {
             return;
         }
-        let uncache = self.units.is_to_uncache(units.start);
+        let drop_from_page_cache = self.units.is_to_uncache(units.start);
         let bytes = self.units.bytes(units);
-        let started = if self.purpose == Purpose::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
+        let started = if self.purpose == Intent::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
         let mut behind = lock(&self.behind);
         behind.note(started);
         behind.bytes += bytes.len();
-        behind.ranges.push_back((bytes, uncache));
-        if self.purpose == Purpose::Read {
+        behind.ranges.push_back((bytes, drop_from_page_cache));
+        if self.purpose == Intent::Read {
             if behind.bytes >= EVICTED_TOGETHER {
                 let mut behind = std::mem::take(&mut *behind);
                 self.settle(&mut behind, 0);
@@ -233,13 +233,13 @@ impl<'a> Walk<'a> {
 
     /// Evicts the oldest until at most so many bytes are left. Next to each other where they can be: to wait for the disk takes
     /// as long for much as for little, and evicting has every processor forget what it knows of the pages.
-    fn settle(&self, behind: &mut Behind, most: usize) {
+    fn settle(&self, behind: &mut EvictQueue, most: usize) {
         let mut oldest = Vec::new();
         while behind.bytes > most
-            && let Some((bytes, uncache)) = behind.ranges.pop_front()
+            && let Some((bytes, drop_from_page_cache)) = behind.ranges.pop_front()
         {
             behind.bytes -= bytes.len();
-            oldest.push((bytes, uncache));
+            oldest.push((bytes, drop_from_page_cache));
         }
         oldest.sort_unstable_by_key(|(bytes, _)| bytes.start);
         let next_to_each_other =
@@ -250,9 +250,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Fails if what was stored there could not be written back.
-    fn evict(&self, bytes: Range<usize>, uncache: bool) -> Result<()> {
+    fn evict(&self, bytes: Range<usize>, drop_from_page_cache: bool) -> Result<()> {
         self.pages.try_evict(bytes.clone())?;
-        if uncache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
+        if drop_from_page_cache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
     /// Ends the walk, and says what went wrong behind one that writes.
@@ -271,13 +271,13 @@ impl<'a> Walk<'a> {
             self.units.to_uncache().for_each(|bytes| behind.note(self.pages.drop_from_page_cache(bytes)));
         }
         match behind.failed {
-            Some(e) if self.purpose != Purpose::Read => Err(e),
+            Some(e) if self.purpose != Intent::Read => Err(e),
             _ => Ok(()),
         }
     }
 }
 
-impl Drop for Walk<'_> {
+impl Drop for Scan<'_> {
     fn drop(&mut self) {
         let _ = self.close();
     }
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_done_and_what_fits_is_kept() {
-        let decide = |evict, keep_cached, bytes| Habits { evict, keep_cached, progress: None }.decide(bytes);
+        let decide = |evict, keep_cached, bytes| ScanOptions { evict, keep_cached, progress: None }.decide(bytes);
         let small = 1 << 20;
         assert_eq!(decide(None, None, small), (false, true));
         assert_eq!(decide(Some(true), None, small), (true, true));

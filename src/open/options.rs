@@ -5,8 +5,6 @@
 //! at [`MmapArrayOptions::open`], and hands it on to `array`.
 #![allow(unsafe_code)]
 
-mod npy;
-
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -14,14 +12,14 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, IntoDimension, ShapeBuilder};
 
-use crate::access::{Admits, Mode, Opens, Private, ReadOnly, ReadWrite, Rights, Staging};
 use crate::array::{MmapArrayBase, Origin};
-use crate::element::Item;
+use crate::element::ElementLayout;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Draft, Lock, NotPublished, Published, Target};
-use crate::layout::{Layout, Order, Placement, axes, take_apart};
-use crate::mapping::Mapping;
+use crate::file::{ArrayFile, Destination, Lock, NotPublished, PendingFile, Published};
+use crate::layout::{Alignment, Layout, Order, axes, split_shape};
+use crate::mode::{FileAccess, Loadable, Mode, OpenExisting, ReadOnly, ReadWrite, Staging, Supports};
 use crate::npy::{HEADER_CAP, HeaderInPlace};
+use crate::storage::mapping::Mapping;
 
 /// How to open an array: made by [`options`](MmapArrayBase::options), ended by a door such as [`open`](Self::open).
 ///
@@ -45,30 +43,30 @@ use crate::npy::{HEADER_CAP, HeaderInPlace};
 /// ```
 #[derive(Debug)]
 pub struct MmapArrayOptions<A, D, M> {
-    offset: u64,
-    wanted: Wanted<D>,
+    pub(super) offset: u64,
+    pub(super) wanted: Wanted<D>,
     /// `None`: what the door does by itself.
-    lock: Option<Lock>,
-    populate: bool,
-    extend: bool,
-    preallocate: bool,
+    pub(super) lock: Option<Lock>,
+    pub(super) populate: bool,
+    pub(super) extend: bool,
+    pub(super) preallocate: bool,
     /// For `.npy` files.
-    max_header_size: usize,
-    page_aligned: bool,
-    opens: PhantomData<fn() -> (A, M)>,
+    pub(super) max_header_size: usize,
+    pub(super) page_aligned: bool,
+    pub(super) opens: PhantomData<fn() -> (A, M)>,
 }
 
 /// An array whose place in its file is known.
-struct Placed<D> {
-    layout: Layout<D>,
+pub(super) struct Placed<D> {
+    pub(super) layout: Layout<D>,
     /// Of the first element, in bytes.
-    offset: u64,
+    pub(super) offset: u64,
     /// The `.npy` header to be kept in step with the array, where the mode can change its shape.
-    header: Option<HeaderInPlace>,
+    pub(super) header: Option<HeaderInPlace>,
 }
 
 #[derive(Clone, Debug)]
-enum Wanted<D> {
+pub(super) enum Wanted<D> {
     /// One axis, as long as the file.
     WholeFile,
     /// As many rows as the file holds; the first axis is to be filled in.
@@ -109,7 +107,7 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     /// Default: one axis, as long as the file.
     #[must_use]
     pub fn shape<Sh: ShapeBuilder>(self, shape: Sh) -> MmapArrayOptions<A, Sh::Dim, M> {
-        let (dim, order) = take_apart(shape);
+        let (dim, order) = split_shape(shape);
         self.with(Wanted::Exactly(dim, order))
     }
 
@@ -179,7 +177,7 @@ impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
     }
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOptions<A, D, M> {
     /// Maps an existing file.
     ///
     /// # Errors
@@ -207,7 +205,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
     pub unsafe fn open<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         let path = path.as_ref();
         self.check()
-            .and_then(|()| Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default()))
+            .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
             .and_then(|b| self.map_backing(b))
             .map_err(|e| e.with_path(path))
     }
@@ -235,21 +233,21 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
     /// As for [`open`](Self::open).
     pub unsafe fn map(self, file: &File) -> Result<MmapArrayBase<A, D, M>> {
         self.check()?;
-        let backing = Backing::adopt(file, M::RIGHTS, self.lock.unwrap_or(Lock::None))?;
+        let backing = ArrayFile::adopt(file, M::FILE_ACCESS, self.lock.unwrap_or(Lock::None))?;
         self.map_backing(backing)
     }
 
-    fn map_backing(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+    pub(super) fn map_backing(&self, mut backing: ArrayFile) -> Result<MmapArrayBase<A, D, M>> {
         backing.preallocate(self.preallocate);
         let placed = self.place(self.layout(backing.len())?);
         let old_len = backing.len();
         if self.extend && placed.layout.bytes() > 0 {
-            let span = placed.layout.span(placed.offset, Placement::InPlace)?;
+            let span = placed.layout.span(placed.offset, Alignment::InPlace)?;
             backing.grow(span.end())?;
         }
-        let remedy = if M::RIGHTS.writes_file() { "; `.extend(true)` would grow it" } else { "" };
+        let remedy = if M::FILE_ACCESS.writes_file() { "; `.extend(true)` would grow it" } else { "" };
         match self.map_placed(&placed, &backing, remedy) {
-            Ok(mapping) => self.finish(placed, mapping, backing, M::RIGHTS.into()),
+            Ok(mapping) => self.finish(placed, mapping, backing, M::FILE_ACCESS.into()),
             Err(e) => {
                 if backing.len() == old_len || matches!(backing.truncate(old_len, backing.len()), Ok(true)) {
                     return Err(e);
@@ -260,22 +258,22 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D
     }
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// An array that starts at the offset: no `.npy` file.
-    fn place(&self, layout: Layout<D>) -> Placed<D> {
+    pub(super) fn place(&self, layout: Layout<D>) -> Placed<D> {
         Placed { layout, offset: self.offset, header: None }
     }
 
-    fn map_placed(&self, placed: &Placed<D>, backing: &Backing, remedy: &str) -> Result<Mapping> {
-        let extent = placed.layout.extent(placed.offset, Placement::InPlace, backing.len(), remedy)?;
-        Mapping::of_file(backing.file(), extent, M::RIGHTS, self.populate)
+    pub(super) fn map_placed(&self, placed: &Placed<D>, backing: &ArrayFile, remedy: &str) -> Result<Mapping> {
+        let extent = placed.layout.extent(placed.offset, Alignment::InPlace, backing.len(), remedy)?;
+        Mapping::of_file(backing.file(), extent, M::FILE_ACCESS, self.populate)
     }
 
-    fn finish(
+    pub(super) fn finish(
         &self,
         placed: Placed<D>,
         mapping: Mapping,
-        mut backing: Backing,
+        mut backing: ArrayFile,
         mode: Mode,
     ) -> Result<MmapArrayBase<A, D, M>> {
         let Placed { layout, offset, header } = placed;
@@ -284,67 +282,67 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
     }
 
     /// What can be known to be wrong before a file is touched.
-    fn check(&self) -> Result<()> {
-        self.check_for(Placement::InPlace)
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_for(Alignment::InPlace)
     }
 
-    fn check_for(&self, placement: Placement) -> Result<()> {
+    pub(super) fn check_for(&self, placement: Alignment) -> Result<()> {
         match &self.wanted {
             Wanted::Exactly(dim, order) => {
-                Layout::new(dim.clone(), *order, Item::of::<A>())?.span(self.offset, placement).map(drop)
+                Layout::new(dim.clone(), *order, ElementLayout::of::<A>())?.span(self.offset, placement).map(drop)
             }
             // How many rows there are is for the file to say; here, what one of them is.
-            Wanted::Rows(dim) => Layout::inferable(dim, Item::of::<A>(), self.offset).map(drop),
-            Wanted::WholeFile => Layout::inferable(&Self::one_axis()?, Item::of::<A>(), self.offset).map(drop),
+            Wanted::Rows(dim) => Layout::inferable(dim, ElementLayout::of::<A>(), self.offset).map(drop),
+            Wanted::WholeFile => Layout::inferable(&Self::one_axis()?, ElementLayout::of::<A>(), self.offset).map(drop),
         }
     }
 
-    fn exact_layout(&self) -> Option<Result<Layout<D>>> {
+    pub(super) fn exact_layout(&self) -> Option<Result<Layout<D>>> {
         match &self.wanted {
-            Wanted::Exactly(dim, order) => Some(Layout::new(dim.clone(), *order, Item::of::<A>())),
+            Wanted::Exactly(dim, order) => Some(Layout::new(dim.clone(), *order, ElementLayout::of::<A>())),
             _ => None,
         }
     }
 
-    fn required_layout(&self) -> Result<Layout<D>> {
+    pub(super) fn required_layout(&self) -> Result<Layout<D>> {
         self.exact_layout().unwrap_or_else(|| {
             Err(Error::new(ErrorKind::ShapeRequired, "a file cannot be created without a `.shape()`"))
         })
     }
 
     /// A new array in a file that is not told of yet.
-    fn create_placed(
+    pub(super) fn create_placed(
         &self,
         placed: Placed<D>,
-        draft: impl FnOnce(u64) -> Result<Draft>,
-        publish: impl FnOnce(Draft) -> Result<Backing>,
+        pending: impl FnOnce(u64) -> Result<PendingFile>,
+        publish: impl FnOnce(PendingFile) -> Result<ArrayFile>,
     ) -> Result<MmapArrayBase<A, D, M>> {
-        let (mapping, backing) = self.make(&placed, draft, publish)?;
+        let (mapping, backing) = self.make(&placed, pending, publish)?;
         self.finish(placed, mapping, backing, Mode::Create)
     }
 
     /// Makes the file of a new array and maps it; `publish` comes last, after everything that can fail.
-    fn make<E: From<Error>>(
+    pub(super) fn make<E: From<Error>>(
         &self,
         placed: &Placed<D>,
-        draft: impl FnOnce(u64) -> Result<Draft>,
-        publish: impl FnOnce(Draft) -> std::result::Result<Backing, E>,
-    ) -> std::result::Result<(Mapping, Backing), E> {
-        let len = placed.layout.span(placed.offset, Placement::InPlace)?.end();
-        let draft = draft(len)?;
+        pending: impl FnOnce(u64) -> Result<PendingFile>,
+        publish: impl FnOnce(PendingFile) -> std::result::Result<ArrayFile, E>,
+    ) -> std::result::Result<(Mapping, ArrayFile), E> {
+        let len = placed.layout.span(placed.offset, Alignment::InPlace)?.end();
+        let pending = pending(len)?;
         if let Some(header) = &placed.header {
-            draft.write_at(header.bytes(), header.offset())?;
+            pending.write_at(header.bytes(), header.offset())?;
         }
-        draft.lock(self.lock.unwrap_or_default())?;
-        let extent = placed.layout.extent(placed.offset, Placement::InPlace, draft.len(), "")?;
-        let mapping = Mapping::of_file(draft.file(), extent, M::RIGHTS, self.populate)?;
-        let mut backing = publish(draft)?;
+        pending.lock(self.lock.unwrap_or_default())?;
+        let extent = placed.layout.extent(placed.offset, Alignment::InPlace, pending.len(), "")?;
+        let mapping = Mapping::of_file(pending.file(), extent, M::FILE_ACCESS, self.populate)?;
+        let mut backing = publish(pending)?;
         backing.preallocate(self.preallocate);
         Ok((mapping, backing))
     }
 
-    fn layout(&self, file_len: u64) -> Result<Layout<D>> {
-        let item = Item::of::<A>();
+    pub(super) fn layout(&self, file_len: u64) -> Result<Layout<D>> {
+        let item = ElementLayout::of::<A>();
         match &self.wanted {
             Wanted::Exactly(dim, order) => Layout::new(dim.clone(), *order, item),
             Wanted::Rows(dim) => Layout::inferred(dim.clone(), item, self.offset, file_len),
@@ -353,7 +351,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
     }
 
     /// As long as the file.
-    fn one_axis() -> Result<D> {
+    pub(super) fn one_axis() -> Result<D> {
         match D::NDIM {
             None | Some(1) => Ok(D::zeros(1)),
             Some(ndim) => Err(Error::new(
@@ -364,7 +362,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
     }
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + Loadable> MmapArrayOptions<A, D, M> {
     /// Reads the array into private memory: safe, on any file system, and at any offset (a misaligned array is copied
     /// to where it is aligned). What happens to the file afterwards does not matter.
     ///
@@ -376,18 +374,18 @@ impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A,
         self.load_path(path).map_err(|e| e.with_path(path))
     }
 
-    fn load_path(&self, path: &Path) -> Result<MmapArrayBase<A, D, M>> {
-        self.check_for(Placement::Copied)?;
-        let backing = Backing::open(path, Rights::Read, self.lock.unwrap_or_default())?;
+    pub(super) fn load_path(&self, path: &Path) -> Result<MmapArrayBase<A, D, M>> {
+        self.check_for(Alignment::Copied)?;
+        let backing = ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default())?;
         let placed = self.place(self.layout(backing.len())?);
         Self::load_placed(placed, backing)
     }
 
-    fn load_placed(placed: Placed<D>, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+    pub(super) fn load_placed(placed: Placed<D>, mut backing: ArrayFile) -> Result<MmapArrayBase<A, D, M>> {
         let Placed { layout, offset, .. } = placed;
-        let extent = layout.extent(offset, Placement::Copied, backing.len(), "")?;
+        let extent = layout.extent(offset, Alignment::Copied, backing.len(), "")?;
         let mapping = Mapping::copy_of_file(&backing, extent, layout.item())?;
-        let origin = Origin { path: backing.take_path(), offset, mode: M::RIGHTS.into(), header: None };
+        let origin = Origin { path: backing.take_path(), offset, mode: M::FILE_ACCESS.into(), header: None };
         MmapArrayBase::new(layout, mapping, None, origin)
     }
 }
@@ -400,9 +398,9 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
     /// [`ErrorKind::Unsupported`] for any other file, and those of [`map`](Self::map).
     pub fn map_sealed(self, file: &File) -> Result<MmapArrayBase<A, D, ReadOnly>> {
         self.check()?;
-        let backing = Backing::adopt(file, Rights::Read, self.lock.unwrap_or(Lock::None))?;
+        let backing = ArrayFile::adopt(file, FileAccess::Read, self.lock.unwrap_or(Lock::None))?;
         let placed = self.place(self.layout(backing.len())?);
-        let extent = placed.layout.extent(placed.offset, Placement::InPlace, backing.len(), "")?;
+        let extent = placed.layout.extent(placed.offset, Alignment::InPlace, backing.len(), "")?;
         let mapping = Mapping::of_sealed_file(&backing, extent)?;
         self.finish(placed, mapping, backing, Mode::ReadOnly)
     }
@@ -410,7 +408,7 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
 
 impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
 where
-    ReadWrite: Admits<A>,
+    ReadWrite: Supports<A>,
 {
     /// Creates a file, or replaces the one that is there, and maps it: the offset and the array long, all zero.
     ///
@@ -437,7 +435,7 @@ where
     pub unsafe fn create<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
         self.required_layout()
-            .and_then(|layout| self.create_at(path, self.place(layout), Target::replace, Draft::publish))
+            .and_then(|layout| self.create_at(path, self.place(layout), Destination::replace, PendingFile::publish))
             .map_err(|e| e.with_path(path))
     }
 
@@ -452,26 +450,26 @@ where
     pub unsafe fn create_new<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
         self.required_layout()
-            .and_then(|layout| self.create_at(path, self.place(layout), Target::fresh, Draft::publish_new))
+            .and_then(|layout| self.create_at(path, self.place(layout), Destination::vacant, PendingFile::publish_new))
             .map_err(|e| e.with_path(path))
     }
 
-    fn create_at(
+    pub(super) fn create_at(
         &self,
         path: &Path,
         placed: Placed<D>,
-        resolve: impl FnOnce(&Path) -> Result<Target>,
-        publish: impl Fn(Draft, Target) -> Published,
+        resolve: impl FnOnce(&Path) -> Result<Destination>,
+        publish: impl Fn(PendingFile, Destination) -> Published,
     ) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        placed.layout.span(placed.offset, Placement::InPlace)?;
-        let target = resolve(path)?;
-        let publish = |draft| publish(draft, target.clone());
-        let made = match self.make(&placed, |len| Draft::new(&target, len, self.preallocate), publish) {
+        placed.layout.span(placed.offset, Alignment::InPlace)?;
+        let destination = resolve(path)?;
+        let publish = |pending| publish(pending, destination.clone());
+        let made = match self.make(&placed, |len| PendingFile::new(&destination, len, self.preallocate), publish) {
             // The array is to be that of the file at the path: it is made again.
-            Err(NotPublished::Nameless(draft, _)) => {
+            Err(NotPublished::Nameless(pending, _)) => {
                 // Its space may be all there is.
-                drop(draft);
-                self.make(&placed, |len| Draft::named(&target, len, self.preallocate), publish)
+                drop(pending);
+                self.make(&placed, |len| PendingFile::named(&destination, len, self.preallocate), publish)
             }
             made => made,
         };
@@ -482,13 +480,13 @@ where
     /// A temporary array: see [`MmapArrayBase::scratch`].
     pub(crate) fn scratch(self) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let placed = self.place(self.required_layout()?);
-        self.create_placed(placed, Draft::scratch, |draft| Ok(draft.keep_unnamed(None)))
+        self.create_placed(placed, PendingFile::scratch, |pending| Ok(pending.keep_unnamed(None)))
     }
 }
 
 impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, Staging>
 where
-    Staging: Admits<A>,
+    Staging: Supports<A>,
 {
     /// A file without a name, to be put at `path` later: see [`MmapArrayBase::stage`].
     pub(crate) fn stage(self, path: &Path) -> Result<MmapArrayBase<A, D, Staging>> {
@@ -496,10 +494,10 @@ where
         self.stage_placed(path, placed)
     }
 
-    fn stage_placed(&self, path: &Path, placed: Placed<D>) -> Result<MmapArrayBase<A, D, Staging>> {
-        placed.layout.span(placed.offset, Placement::InPlace)?;
-        let target = Target::replace(path)?;
-        let draft = |len| Draft::secret(&target, len, self.preallocate);
-        self.create_placed(placed, draft, |draft| Ok(draft.keep_unnamed(Some(target.path_named()))))
+    pub(super) fn stage_placed(&self, path: &Path, placed: Placed<D>) -> Result<MmapArrayBase<A, D, Staging>> {
+        placed.layout.span(placed.offset, Alignment::InPlace)?;
+        let destination = Destination::replace(path)?;
+        let pending = |len| PendingFile::anonymous(&destination, len, self.preallocate);
+        self.create_placed(placed, pending, |pending| Ok(pending.keep_unnamed(Some(destination.path_named()))))
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use ndarray::Dimension;
 
-use crate::access::Staging;
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Draft, NotPublished, Published, Target};
+use crate::file::{Destination, NotPublished, PendingFile, Published};
+use crate::mode::Staging;
 
 impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// Brings the array to the disk, releases it, and puts its file at its path in one step, in place of what is there;
@@ -22,7 +22,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create); the path is then as it was, unless only the
     /// very last step failed, and the staged array is gone.
     pub fn publish(self) -> Result<()> {
-        self.publish_by(Target::replace, Draft::publish_shared)
+        self.publish_by(Destination::replace, PendingFile::publish_shared)
     }
 
     /// Like [`publish`](Self::publish), at a path where nothing may be.
@@ -30,27 +30,27 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// # Errors
     /// [`ErrorKind::Io`] (already exists), and those of [`publish`](Self::publish).
     pub fn publish_new(self) -> Result<()> {
-        self.publish_by(Target::fresh, Draft::publish_new)
+        self.publish_by(Destination::vacant, PendingFile::publish_new)
     }
 
     fn publish_by(
         self,
-        resolve: impl FnOnce(&Path) -> Result<Target>,
-        publish: impl Fn(Draft, Target) -> Published,
+        resolve: impl FnOnce(&Path) -> Result<Destination>,
+        publish: impl Fn(PendingFile, Destination) -> Published,
     ) -> Result<()> {
         self.check_poison()?;
         let (Some(path), Some(mut backing)) = self.into_backing() else {
             return Err(Error::new(ErrorKind::Unsupported, "the array has no file to publish"));
         };
-        let published = resolve(&path).and_then(|target| {
+        let published = resolve(&path).and_then(|destination| {
             backing.release_reserve(backing.len())?;
-            let draft = backing.into_draft();
-            draft.inherit(&target)?;
+            let pending = backing.into_draft();
+            pending.inherit(&destination)?;
             // All of it, the header too, is there before the name is.
-            draft.sync()?;
-            draft.share();
-            let published = match publish(draft, target.clone()) {
-                Err(NotPublished::Nameless(draft, _)) => publish(draft.named_copy(&target)?, target),
+            pending.sync()?;
+            pending.share();
+            let published = match publish(pending, destination.clone()) {
+                Err(NotPublished::Nameless(pending, _)) => publish(pending.named_copy(&destination)?, destination),
                 published => published,
             };
             published?.sync_metadata()

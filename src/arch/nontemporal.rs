@@ -15,17 +15,17 @@ use bytemuck::NoUninit;
 /// How much has to be stored for it to be out of the cache before it is looked at, in bytes.
 pub(crate) const WORTH_IT: usize = 16 << 20;
 
-/// Takes memory to be stored to for the time `'to`, which is longer than [`past_cache`] runs: so nobody can look at it
+/// Takes memory to be stored to for the time `'to`, which is longer than [`with_nontemporal_stores`] runs: so nobody can look at it
 /// before the fence. That the lifetime is invariant and that it stays on its thread are what makes this true.
-pub(crate) struct Stores<'to> {
+pub(crate) struct NonTemporalStores<'to> {
     invariant: PhantomData<fn(&'to ()) -> &'to ()>,
     on_one_thread: PhantomData<*const ()>,
 }
 
 /// Runs `work`, which stores past the cache.
-pub(crate) fn past_cache<'to, R>(work: impl FnOnce(&Stores<'to>) -> R) -> R {
+pub(crate) fn with_nontemporal_stores<'to, R>(work: impl FnOnce(&NonTemporalStores<'to>) -> R) -> R {
     let _fence = Fence;
-    work(&Stores { invariant: PhantomData, on_one_thread: PhantomData })
+    work(&NonTemporalStores { invariant: PhantomData, on_one_thread: PhantomData })
 }
 
 /// Also after a panic.
@@ -41,7 +41,7 @@ impl Drop for Fence {
     }
 }
 
-impl<'to> Stores<'to> {
+impl<'to> NonTemporalStores<'to> {
     /// # Panics
     /// If the lengths differ.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -66,7 +66,7 @@ impl<'to> Stores<'to> {
             // SAFETY: every x86-64 has the instruction; (2) `at + STORE` is at most `before + whole`, which is at most `len`; the load needs no alignment.
             let bytes = unsafe { _mm_loadu_si128(from) };
             // SAFETY: (2) as above, and `at` is a multiple of `STORE` from where the alignment is that of a line;
-            // (1) `Fence` is dropped before `past_cache` returns, and thereby before `'to` ends.
+            // (1) `Fence` is dropped before `with_nontemporal_stores` returns, and thereby before `'to` ends.
             unsafe { _mm_stream_si128(to, bytes) };
         }
         copy(before + whole..len);
@@ -90,7 +90,9 @@ mod tests {
         for start in 0..70 {
             for len in (0..70).chain([200, 300]) {
                 let mut to = vec![[0; 3]; 400];
-                past_cache(|stores| stores.copy_from_slice(&mut to[start..start + len], &from[start..start + len]));
+                with_nontemporal_stores(|stores| {
+                    stores.copy_from_slice(&mut to[start..start + len], &from[start..start + len])
+                });
                 let is_stored = |n: usize| (start..start + len).contains(&n);
                 assert!((0..400).all(|n| to[n] == if is_stored(n) { from[n] } else { [0; 3] }), "{start} {len}");
             }

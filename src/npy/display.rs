@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::dtype::{ByteOrder, Dtype, Kind, Unit};
+use super::dtype::{ByteOrder, Dtype, DtypeKind};
+use crate::element::DatetimeUnit;
 
 impl fmt::Display for Dtype {
     /// NumPy's `descr`, a plain one without its quotes.
@@ -36,23 +37,23 @@ impl Dtype {
             ByteOrder::Big => '>',
             ByteOrder::NotApplicable => '|',
         };
-        let date = |letter, unit: Unit, count| match (unit, count) {
-            (Unit::Generic, 1) => format!("{letter}8"),
+        let date = |letter, unit: DatetimeUnit, count| match (unit, count) {
+            (DatetimeUnit::Generic, 1) => format!("{letter}8"),
             (unit, 1) => format!("{letter}8[{}]", unit.code()),
             (unit, n) => format!("{letter}8[{n}{}]", unit.code()),
         };
         let code = match self.kind {
-            Kind::Bool => format!("b{size}"),
-            Kind::Int => format!("i{size}"),
-            Kind::Uint => format!("u{size}"),
-            Kind::Float => format!("f{size}"),
-            Kind::Complex => format!("c{size}"),
-            Kind::Timedelta { unit, count } => date('m', unit, count),
-            Kind::Datetime { unit, count } => date('M', unit, count),
-            Kind::Bytes => format!("S{size}"),
-            Kind::Str => format!("U{}", size / 4),
-            Kind::Void => format!("V{size}"),
-            Kind::Record => return self.record_descr(),
+            DtypeKind::Bool => format!("b{size}"),
+            DtypeKind::Int => format!("i{size}"),
+            DtypeKind::Uint => format!("u{size}"),
+            DtypeKind::Float => format!("f{size}"),
+            DtypeKind::Complex => format!("c{size}"),
+            DtypeKind::Timedelta { unit, count } => date('m', unit, count),
+            DtypeKind::Datetime { unit, count } => date('M', unit, count),
+            DtypeKind::Bytes => format!("S{size}"),
+            DtypeKind::Str => format!("U{}", size / 4),
+            DtypeKind::Void => format!("V{size}"),
+            DtypeKind::Record => return self.record_descr(),
         };
         format!("{quote}{order}{code}{quote}")
     }

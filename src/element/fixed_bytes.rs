@@ -8,9 +8,9 @@ use std::fmt;
 /// As in NumPy zeros at the end do not count, neither in the value nor when comparing; use `[u8; N]` where they do.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Bytes<const N: usize>([u8; N]);
+pub struct FixedBytes<const N: usize>([u8; N]);
 
-impl<const N: usize> Bytes<N> {
+impl<const N: usize> FixedBytes<N> {
     /// A string of these bytes; `None` if there are more than `N`.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut all = [0; N];
@@ -25,27 +25,27 @@ impl<const N: usize> Bytes<N> {
     }
 }
 
-impl<const N: usize> PartialEq for Bytes<N> {
+impl<const N: usize> PartialEq for FixedBytes<N> {
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes() == other.as_bytes()
     }
 }
 
-impl<const N: usize> Eq for Bytes<N> {}
+impl<const N: usize> Eq for FixedBytes<N> {}
 
-impl<const N: usize> fmt::Debug for Bytes<N> {
+impl<const N: usize> fmt::Debug for FixedBytes<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "b\"{}\"", self.as_bytes().escape_ascii())
     }
 }
 
-impl<const N: usize> From<[u8; N]> for Bytes<N> {
+impl<const N: usize> From<[u8; N]> for FixedBytes<N> {
     fn from(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 }
 
 // SAFETY: a transparent wrapper of `[u8; N]`, which bytemuck knows for `Zeroable`.
-unsafe impl<const N: usize> bytemuck::Zeroable for Bytes<N> {}
+unsafe impl<const N: usize> bytemuck::Zeroable for FixedBytes<N> {}
 // SAFETY: a transparent wrapper of `[u8; N]`, which bytemuck knows for `Pod`; `'static` and `Copy` as asked.
-unsafe impl<const N: usize> bytemuck::Pod for Bytes<N> {}
+unsafe impl<const N: usize> bytemuck::Pod for FixedBytes<N> {}

@@ -4,10 +4,10 @@
 use bytemuck::NoUninit;
 use ndarray::{ArrayRef, ArrayView, Axis, Dimension, Slice};
 
-use crate::access::{Admits, Stored};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Layout, Placement};
+use crate::layout::{Alignment, Layout};
+use crate::mode::{Persistent, Supports};
 use crate::npy::{HeaderInPlace, MAGIC};
 
 /// Rows that do not lie in one piece are brought into one in pieces of about this many bytes.
@@ -19,7 +19,7 @@ struct Before<D> {
     header: Option<HeaderInPlace>,
 }
 
-impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
+impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D, M> {
     /// Adds the rows of `block` at the end: along the outermost axis in memory, which is the first in C order and the
     /// last in Fortran order. The file grows by exactly these rows.
     ///
@@ -126,7 +126,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
             return Err(Error::new(ErrorKind::Overflow, format!("{rows} rows and {more} more cannot be counted")));
         };
         let new = old.with_rows(total)?;
-        let end = new.span(self.offset(), Placement::InPlace)?.end();
+        let end = new.span(self.offset(), Alignment::InPlace)?.end();
         let old_end = self.check_file()?;
         let header = self.header_of(&new)?;
         self.check_nothing_follows(old_end)?;
@@ -155,7 +155,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     fn resize_rows(&mut self, n: usize) -> Result<()> {
         let old = self.layout().clone();
         let new = old.with_rows(n)?;
-        let end = new.span(self.offset(), Placement::InPlace)?.end();
+        let end = new.span(self.offset(), Alignment::InPlace)?.end();
         let old_end = self.check_file()?;
         let header = self.header_of(&new)?;
         self.check_nothing_follows(old_end)?;
@@ -215,7 +215,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
 
     /// Adds zero rows at the end, which has been checked. First the file, which can fail, then the mapping.
     fn grow_to(&mut self, new: Layout<D>) -> Result<()> {
-        let end = new.span(self.offset(), Placement::InPlace)?.end();
+        let end = new.span(self.offset(), Alignment::InPlace)?.end();
         let backing = self.backing()?;
         backing.reserve(end);
         backing.grow(end)?;
@@ -240,7 +240,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// Whether all is as it was.
     fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>) -> Result<bool> {
         let Before { layout, header } = before;
-        let old_end = layout.span(self.offset(), Placement::InPlace)?.end();
+        let old_end = layout.span(self.offset(), Alignment::InPlace)?.end();
         if self.backing()?.refresh_len()? < old_end {
             return Ok(false);
         }
@@ -264,7 +264,7 @@ impl<A: NoUninit, D: Dimension, M: Stored + Admits<A>> MmapArrayBase<A, D, M> {
     /// array ends, in bytes from the start of the file.
     fn check_file(&mut self) -> Result<u64> {
         self.check_poison()?;
-        let end = self.layout().span(self.offset(), Placement::InPlace)?.end();
+        let end = self.layout().span(self.offset(), Alignment::InPlace)?.end();
         let len = self.backing()?.refresh_len()?;
         if len < end {
             self.poison();

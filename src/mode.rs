@@ -24,23 +24,23 @@ pub enum CopyOnWrite {}
 pub enum Staging {}
 
 /// A mode of access; the markers of this crate are all there are.
-pub trait Access: sealed::Sealed + 'static {
+pub trait AccessMode: sealed::Sealed + 'static {
     /// What the door has to ask of the file and of the memory.
     #[doc(hidden)]
-    const RIGHTS: Rights;
+    const FILE_ACCESS: FileAccess;
 }
 
 /// A mode that opens files that are there.
-pub trait Opens: Access {}
+pub trait OpenExisting: AccessMode {}
 
 /// A mode whose arrays may be written.
-pub trait Writable: Access {}
+pub trait Writable: AccessMode {}
 
 /// A writable mode whose arrays are stored in a file: they can be flushed, and can grow.
-pub trait Stored: Writable {}
+pub trait Persistent: Writable {}
 
 /// A mode whose arrays can also live in private memory, without a file.
-pub trait Private: Opens {}
+pub trait Loadable: OpenExisting {}
 
 /// The mode admits elements of type `A`: every bit pattern of a file must be a valid `A`
 /// ([`AnyBitPattern`]), and a writable mode must not put uninitialised padding in a file ([`NoUninit`]).
@@ -51,53 +51,53 @@ pub trait Private: Opens {}
     note = "reading needs `bytemuck::AnyBitPattern`: every bit pattern is a value (for booleans use `Bool8`)",
     note = "writing needs `bytemuck::NoUninit` too: no padding, whose bytes would reach the file uninitialised"
 )]
-pub trait Admits<A>: Access + sealed::Admits<A> {}
+pub trait Supports<A>: AccessMode + sealed::Supports<A> {}
 
 /// What a mode does with its file.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
+pub enum FileAccess {
     Read,
     ReadWrite,
     CopyOnWrite,
 }
 
-impl Rights {
+impl FileAccess {
     /// Whether stores reach the file, so that it has to be opened for writing.
     pub(crate) fn writes_file(self) -> bool {
-        self == Rights::ReadWrite
+        self == FileAccess::ReadWrite
     }
 }
 
-impl Access for ReadOnly {
-    const RIGHTS: Rights = Rights::Read;
+impl AccessMode for ReadOnly {
+    const FILE_ACCESS: FileAccess = FileAccess::Read;
 }
-impl Access for ReadWrite {
-    const RIGHTS: Rights = Rights::ReadWrite;
+impl AccessMode for ReadWrite {
+    const FILE_ACCESS: FileAccess = FileAccess::ReadWrite;
 }
-impl Access for CopyOnWrite {
-    const RIGHTS: Rights = Rights::CopyOnWrite;
-}
-
-impl Access for Staging {
-    const RIGHTS: Rights = Rights::ReadWrite;
+impl AccessMode for CopyOnWrite {
+    const FILE_ACCESS: FileAccess = FileAccess::CopyOnWrite;
 }
 
-impl Opens for ReadOnly {}
-impl Opens for ReadWrite {}
-impl Opens for CopyOnWrite {}
+impl AccessMode for Staging {
+    const FILE_ACCESS: FileAccess = FileAccess::ReadWrite;
+}
+
+impl OpenExisting for ReadOnly {}
+impl OpenExisting for ReadWrite {}
+impl OpenExisting for CopyOnWrite {}
 
 impl Writable for ReadWrite {}
 impl Writable for CopyOnWrite {}
 impl Writable for Staging {}
 
-impl Stored for ReadWrite {}
-impl Stored for Staging {}
+impl Persistent for ReadWrite {}
+impl Persistent for Staging {}
 
-impl Private for ReadOnly {}
-impl Private for CopyOnWrite {}
+impl Loadable for ReadOnly {}
+impl Loadable for CopyOnWrite {}
 
-impl<A, M: Access + sealed::Admits<A>> Admits<A> for M {}
+impl<A, M: AccessMode + sealed::Supports<A>> Supports<A> for M {}
 
 mod sealed {
     use super::{AnyBitPattern, CopyOnWrite, NoUninit, ReadOnly, ReadWrite, Staging};
@@ -108,11 +108,11 @@ mod sealed {
     impl Sealed for CopyOnWrite {}
     impl Sealed for Staging {}
 
-    pub trait Admits<A> {}
-    impl<A: AnyBitPattern> Admits<A> for ReadOnly {}
-    impl<A: AnyBitPattern + NoUninit> Admits<A> for ReadWrite {}
-    impl<A: AnyBitPattern + NoUninit> Admits<A> for CopyOnWrite {}
-    impl<A: AnyBitPattern + NoUninit> Admits<A> for Staging {}
+    pub trait Supports<A> {}
+    impl<A: AnyBitPattern> Supports<A> for ReadOnly {}
+    impl<A: AnyBitPattern + NoUninit> Supports<A> for ReadWrite {}
+    impl<A: AnyBitPattern + NoUninit> Supports<A> for CopyOnWrite {}
+    impl<A: AnyBitPattern + NoUninit> Supports<A> for Staging {}
 }
 
 /// How an array was opened, as a value. Prints and parses as NumPy's mode strings.
@@ -136,12 +136,12 @@ pub enum Mode {
     CopyOnWrite,
 }
 
-impl From<Rights> for Mode {
-    fn from(rights: Rights) -> Self {
+impl From<FileAccess> for Mode {
+    fn from(rights: FileAccess) -> Self {
         match rights {
-            Rights::Read => Mode::ReadOnly,
-            Rights::ReadWrite => Mode::ReadWrite,
-            Rights::CopyOnWrite => Mode::CopyOnWrite,
+            FileAccess::Read => Mode::ReadOnly,
+            FileAccess::ReadWrite => Mode::ReadWrite,
+            FileAccess::CopyOnWrite => Mode::CopyOnWrite,
         }
     }
 }

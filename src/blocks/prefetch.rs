@@ -4,24 +4,24 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::units::Units;
-use crate::array::ReadAhead;
-use crate::threads::lock;
+use super::segments::Segments;
+use crate::parallel::lock;
+use crate::storage::PrefetchSource;
 
 /// Two keep a disk busy while one of them is being told of the next window.
 const READERS: usize = 2;
 
 /// They own what they read by, and end with this.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct Prefetcher {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    source: ReadAhead,
-    units: Arc<Units>,
+    source: PrefetchSource,
+    units: Arc<Segments>,
     queue: Mutex<Queue>,
     asked: Condvar,
     fetched: Condvar,
@@ -35,9 +35,9 @@ struct Queue {
     closed: bool,
 }
 
-impl Readers {
+impl Prefetcher {
     /// `None` where no thread can be had: then the walk reads for itself.
-    pub(super) fn start(source: ReadAhead, units: &Arc<Units>) -> Option<Self> {
+    pub(super) fn start(source: PrefetchSource, units: &Arc<Segments>) -> Option<Self> {
         let units = Arc::clone(units);
         let (queue, asked, fetched) = Default::default();
         let shared = Arc::new(Shared { source, units, queue, asked, fetched });
@@ -98,7 +98,7 @@ impl Shared {
     }
 }
 
-impl Drop for Readers {
+impl Drop for Prefetcher {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
         self.shared.asked.notify_all();

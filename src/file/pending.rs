@@ -7,57 +7,57 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::lock::Held;
+use super::destination::{self, Destination, retried};
+use super::lock::LockedFile;
 use super::permissions::{PRIVATE, Permissions};
-use super::target::{self, Target, retried};
-use super::{Backing, Lock, extend};
-use crate::access::Rights;
+use super::{ArrayFile, Lock, extend};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mode::FileAccess;
 
 /// A new file that is not at its path yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Draft {
-    file: Held,
+pub(crate) struct PendingFile {
+    file: LockedFile,
     len: u64,
     /// `None` where the file system can hold a file without a name: then not even a kill leaves litter.
     name: Option<TemporaryName>,
 }
 
-impl Draft {
+impl PendingFile {
     /// A file of `len` bytes, all zero, in the folder of `target`.
-    pub(crate) fn new(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        match Self::unnamed(&target.folder, Self::first_mode(target))? {
-            Some(draft) => draft.extended(len, preallocate),
-            None => Self::named(target, len, preallocate),
+    pub(crate) fn new(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
+        match Self::unnamed(&destination.folder, Self::first_mode(destination))? {
+            Some(pending) => pending.extended(len, preallocate),
+            None => Self::named(destination, len, preallocate),
         }
     }
 
     /// The same, with a temporary name from the start.
-    pub(crate) fn named(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        Self::with_name(&target.folder, Self::first_mode(target))?.extended(len, preallocate)
+    pub(crate) fn named(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
+        Self::with_name(&destination.folder, Self::first_mode(destination))?.extended(len, preallocate)
     }
 
     /// What replaces another file is its owner's alone until the last step: whoever had opened it before would have it
     /// still, even if the old file were closed to him meanwhile. A new one is what the system makes it.
-    fn first_mode(target: &Target) -> u32 {
-        if target.old.is_some() { PRIVATE } else { 0o666 }
+    fn first_mode(destination: &Destination) -> u32 {
+        if destination.old.is_some() { PRIVATE } else { 0o666 }
     }
 
     /// The same, of which nobody can know before it is published.
     ///
     /// # Errors
     /// `Unsupported` where the file system has no files without a name.
-    pub(crate) fn secret(target: &Target, len: u64, preallocate: bool) -> Result<Self> {
-        let Some(draft) = Self::unnamed(&target.folder, 0o666)? else {
+    pub(crate) fn anonymous(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
+        let Some(pending) = Self::unnamed(&destination.folder, 0o666)? else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "this file system has no files without a name (O_TMPFILE), in which an array could be staged",
             ));
         };
-        draft.extended(len, preallocate)
+        pending.extended(len, preallocate)
     }
 
-    pub(super) fn of_unnamed(file: Held, len: u64) -> Self {
+    pub(super) fn of_unnamed(file: LockedFile, len: u64) -> Self {
         Self { file, len, name: None }
     }
 
@@ -68,8 +68,8 @@ impl Draft {
     }
 
     /// Gives the file the permissions, and where allowed the owner, of the one it will replace.
-    pub(crate) fn inherit(&self, target: &Target) -> Result<()> {
-        target.old.as_ref().map_or(Ok(()), |old| old.give(&self.file))
+    pub(crate) fn inherit(&self, destination: &Destination) -> Result<()> {
+        destination.old.as_ref().map_or(Ok(()), |old| old.give(&self.file))
     }
 
     /// A file of `len` bytes that never gets a name, in the system's folder for temporary files.
@@ -80,8 +80,8 @@ impl Draft {
         // Named by nothing, it is as if it were not named.
         let folder = Some(std::env::temp_dir()).filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| PathBuf::from("/tmp"));
-        let unnamed = Self::unnamed(&folder, PRIVATE).and_then(|d| d.map_or_else(|| Self::forgotten(&folder), Ok));
-        unnamed.and_then(|draft| draft.extended(len, true)).map_err(|e| e.with_path(&folder))
+        let unnamed = Self::unnamed(&folder, PRIVATE).and_then(|d| d.map_or_else(|| Self::unlinked(&folder), Ok));
+        unnamed.and_then(|pending| pending.extended(len, true)).map_err(|e| e.with_path(&folder))
     }
 
     /// `Ok(None)` where the file system, or the kernel, has no unnamed files.
@@ -95,7 +95,7 @@ impl Draft {
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))) {
-            Ok(file) => Ok(Some(Self { file: Held::new(file.into(), true), len: 0, name: None })),
+            Ok(file) => Ok(Some(Self { file: LockedFile::new(file.into(), true), len: 0, name: None })),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
             Err(e) => Err(cannot_create(e.into())),
         }
@@ -113,20 +113,20 @@ impl Draft {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         let _ = mode;
         let (file, name) = TemporaryName::in_folder(folder, |path| options.open(path))?;
-        Ok(Self { file: Held::new(file, true), len: 0, name: Some(name) })
+        Ok(Self { file: LockedFile::new(file, true), len: 0, name: Some(name) })
     }
 
     /// A file that loses its name before anybody is told of it.
     #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-    fn forgotten(folder: &Path) -> Result<Self> {
-        let mut draft = Self::with_name(folder, PRIVATE)?;
-        draft.name = None;
-        Ok(draft)
+    fn unlinked(folder: &Path) -> Result<Self> {
+        let mut pending = Self::with_name(folder, PRIVATE)?;
+        pending.name = None;
+        Ok(pending)
     }
 
     /// Here a file without a name is to be had in one step, or not safely.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn forgotten(_: &Path) -> Result<Self> {
+    fn unlinked(_: &Path) -> Result<Self> {
         Err(Error::new(
             ErrorKind::Unsupported,
             "the file system of the folder for temporary files has no unnamed files (O_TMPFILE); set TMPDIR to one that has",
@@ -135,7 +135,7 @@ impl Draft {
 
     /// A file that nobody else can open, and that is gone when it is closed.
     #[cfg(windows)]
-    fn forgotten(folder: &Path) -> Result<Self> {
+    fn unlinked(folder: &Path) -> Result<Self> {
         use std::os::windows::fs::OpenOptionsExt;
         const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
         let (file, name) = TemporaryName::in_folder(folder, |path| {
@@ -148,7 +148,7 @@ impl Draft {
                 .open(path)
         })?;
         name.forget();
-        Ok(Self { file: Held::new(file, true), len: 0, name: None })
+        Ok(Self { file: LockedFile::new(file, true), len: 0, name: None })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -169,8 +169,8 @@ impl Draft {
 
     /// Excludes others from the moment the file has a name.
     pub(crate) fn lock(&self, lock: Lock) -> Result<()> {
-        let taken = lock.take(&self.file, Rights::ReadWrite)?;
-        self.file.note_lock(taken, Rights::ReadWrite);
+        let taken = lock.take(&self.file, FileAccess::ReadWrite)?;
+        self.file.note_lock(taken, FileAccess::ReadWrite);
         Ok(())
     }
 
@@ -187,69 +187,69 @@ impl Draft {
     }
 
     /// The last step of `create`: puts the file at its path, in place of what is there.
-    pub(crate) fn publish(self, target: Target) -> Published {
-        self.publish_beside(target, |file, target| TemporaryName::of_unnamed(file, &target.folder))
+    pub(crate) fn publish(self, destination: Destination) -> Published {
+        self.publish_beside(destination, |file, destination| TemporaryName::of_unnamed(file, &destination.folder))
     }
 
     /// The same for a file that is [`shared`](Self::share).
-    pub(crate) fn publish_shared(self, target: Target) -> Published {
-        self.publish_beside(target, TemporaryName::of_shared)
+    pub(crate) fn publish_shared(self, destination: Destination) -> Published {
+        self.publish_beside(destination, TemporaryName::of_shared)
     }
 
     /// An unnamed file needs another name first, unless nothing is there: a name can be given, or changed, but not given
     /// in place of another. A kill between the two steps leaves that name behind.
     fn publish_beside(
         mut self,
-        mut target: Target,
-        named: impl FnOnce(&File, &Target) -> Result<TemporaryName>,
+        mut destination: Destination,
+        named: impl FnOnce(&File, &Destination) -> Result<TemporaryName>,
     ) -> Published {
-        self.look_again(&mut target)?;
-        if self.name.is_none() && target.old.is_none() {
-            match link_unnamed(&self.file, &target.path) {
-                Ok(()) => return Ok(self.into_backing(Some(target))),
+        self.look_again(&mut destination)?;
+        if self.name.is_none() && destination.old.is_none() {
+            match link_unnamed(&self.file, &destination.path) {
+                Ok(()) => return Ok(self.into_backing(Some(destination))),
                 // Whoever was that quick is replaced as if he had come first.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.look_again(&mut target)?,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.look_again(&mut destination)?,
                 Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
             }
         }
         let name = match self.name.take() {
             Some(name) => name,
-            None => match named(&self.file, &target) {
+            None => match named(&self.file, &destination) {
                 Ok(name) => name,
                 Err(e) => return Err(NotPublished::Nameless(self, e)),
             },
         };
-        let renamed = retried(|| fs::rename(&name.0, &target.path));
+        let renamed = retried(|| fs::rename(&name.0, &destination.path));
         renamed.map_err(|e| Error::io("cannot put the new file at its path", e))?;
         name.forget();
-        Ok(self.into_backing(Some(target)))
+        Ok(self.into_backing(Some(destination)))
     }
 
     /// To make and fill a file may have taken long. Whoever has closed the old one to others meanwhile, or put another
     /// there, is not to find it open.
-    fn look_again(&self, target: &mut Target) -> Result<()> {
-        target.look_again()?;
-        self.inherit(target)
+    fn look_again(&self, destination: &mut Destination) -> Result<()> {
+        destination.look_again()?;
+        self.inherit(destination)
     }
 
     /// The last step of `create_new`: puts the file at its path, where nothing may be.
-    pub(crate) fn publish_new(mut self, target: Target) -> Published {
+    pub(crate) fn publish_new(mut self, destination: Destination) -> Published {
         match &self.name {
-            Some(name) => rename_new(&name.0, &target.path).map_err(cannot_create)?,
-            None => match link_unnamed(&self.file, &target.path) {
+            Some(name) => rename_new(&name.0, &destination.path).map_err(cannot_create)?,
+            None => match link_unnamed(&self.file, &destination.path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(cannot_create(e).into()),
                 Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
             },
         }
         drop(self.name.take());
-        Ok(self.into_backing(Some(target)))
+        Ok(self.into_backing(Some(destination)))
     }
 
     /// The same bytes in a file that has a temporary name from the start, and the same permissions, on the disk. Until it is
     /// whole, it is its owner's alone.
-    pub(crate) fn named_copy(&self, target: &Target) -> Result<Self> {
-        let copy = Self::with_name(&target.folder, PRIVATE)?.extended(self.len, true)?;
+    pub(crate) fn named_copy(&self, destination: &Destination) -> Result<Self> {
+        let copy = Self::with_name(&destination.folder, PRIVATE)?.extended(self.len, true)?;
         let (mut from, mut to): (&File, &File) = (&self.file, &copy.file);
         let copied = from
             .rewind()
@@ -268,24 +268,24 @@ impl Draft {
     }
 
     /// For an array without a name of its own yet; `path` is the one it may get.
-    pub(crate) fn keep_unnamed(self, path: Option<PathBuf>) -> Backing {
-        Backing { path, nameless: true, ..Backing::of(self.file, self.len) }
+    pub(crate) fn keep_unnamed(self, path: Option<PathBuf>) -> ArrayFile {
+        ArrayFile { path, unnamed: true, ..ArrayFile::of(self.file, self.len) }
     }
 
-    fn into_backing(self, target: Option<Target>) -> Backing {
-        let (path, folder) = target.map(|t| (t.named, t.folder)).unzip();
+    fn into_backing(self, destination: Option<Destination>) -> ArrayFile {
+        let (path, folder) = destination.map(|t| (t.named, t.folder)).unzip();
         let unsynced = AtomicBool::new(folder.is_some());
-        Backing { path, folder, unsynced, ..Backing::of(self.file, self.len) }
+        ArrayFile { path, folder, unsynced, ..ArrayFile::of(self.file, self.len) }
     }
 }
 
-pub(crate) type Published = std::result::Result<Backing, NotPublished>;
+pub(crate) type Published = std::result::Result<ArrayFile, NotPublished>;
 
 /// Why a file is not at its path.
 pub(crate) enum NotPublished {
     Failed(Error),
     /// Files without a name may be made here, but get none: one that has a name from the start may do.
-    Nameless(Draft, Error),
+    Nameless(PendingFile, Error),
 }
 
 impl From<Error> for NotPublished {
@@ -330,20 +330,20 @@ impl TemporaryName {
     }
 
     /// For one path always the same name, so that what a kill left behind is removed by the next who publishes there.
-    fn of_shared(file: &File, target: &Target) -> Result<Self> {
+    fn of_shared(file: &File, destination: &Destination) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        target.path.hash(&mut hasher);
-        let path = Self::path(&target.folder, hasher.finish());
+        destination.path.hash(&mut hasher);
+        let path = Self::path(&destination.folder, hasher.finish());
         for _ in 0..2 {
             match link_unnamed(file, &path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(e)
                     if e.kind() == io::ErrorKind::AlreadyExists
-                        && remove_left_behind(&target.folder, &path).is_ok() => {}
+                        && remove_left_behind(&destination.folder, &path).is_ok() => {}
                 Err(_) => break,
             }
         }
-        Self::of_unnamed(file, &target.folder)
+        Self::of_unnamed(file, &destination.folder)
     }
 
     fn path(folder: &Path, number: u64) -> PathBuf {
@@ -387,10 +387,10 @@ fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
     if !found.is_file() {
         return Err(not_ours());
     }
-    target::check_trusted(folder, &found, "the temporary name is taken by another user's file")?;
+    destination::check_trusted(folder, &found, "the temporary name is taken by another user's file")?;
     let mut options = OpenOptions::new();
     options.read(true);
-    target::never_wait_nor_follow(&mut options);
+    destination::never_wait_nor_follow(&mut options);
     let file = options.open(path).map_err(cannot_create)?;
     file.try_lock().map_err(|e| cannot_create(e.into()))?;
     // Whoever held the lock before may have removed it, and another may have taken the name.
@@ -402,7 +402,7 @@ fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
 
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    Ok(target::are_one(&file.metadata()?, &fs::symlink_metadata(path)?))
+    Ok(destination::are_one(&file.metadata()?, &fs::symlink_metadata(path)?))
 }
 
 #[cfg(not(unix))]

@@ -1,11 +1,11 @@
 //! Whether the elements of a file are the caller's, and if not, what to say.
 
-use super::dtype::{Dtype, Field, Kind};
+use super::display::tuple;
+use super::dtype::{Dtype, DtypeKind, Field};
 use super::element::NpyElement;
 use super::header::Header;
-use super::repr::tuple;
 use crate::error::shorten;
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Header {
     /// The shape of this file as an array of `A`s: without the axes that lie inside one, if `A` is an array itself.
@@ -18,7 +18,7 @@ impl Header {
         for inner in [wanted.shape().len(), wanted.shape().len() + 1] {
             let split = self.shape.len().checked_sub(inner).and_then(|at| self.shape.split_at_checked(at));
             let Some((outer, inner)) = split else { continue };
-            if !wanted.reads_with_axes(&self.dtype, inner) {
+            if !wanted.can_read_with_axes(&self.dtype, inner) {
                 continue;
             }
             if self.fortran_order && !inner.is_empty() && self.shape.len() > 1 {
@@ -52,13 +52,13 @@ impl Header {
 
 /// Where two records part, for a message.
 fn first_difference(wanted: &Dtype, found: &Dtype) -> Option<String> {
-    if wanted.kind != Kind::Record || found.kind != Kind::Record {
+    if wanted.kind != DtypeKind::Record || found.kind != DtypeKind::Record {
         return None;
     }
     let (mut ours, mut theirs) = (wanted.fields.iter(), found.fields.iter());
     loop {
         let (ours, theirs) = match (ours.next(), theirs.next()) {
-            (Some(ours), Some(theirs)) if ours.reads(theirs) => continue,
+            (Some(ours), Some(theirs)) if ours.can_read(theirs) => continue,
             (None, None) if wanted.base_itemsize == found.base_itemsize => return None,
             (None, None) => (format!("{} bytes", wanted.base_itemsize), format!("{} bytes", found.base_itemsize)),
             (ours, theirs) => {
@@ -115,7 +115,7 @@ mod tests {
         says::<f64>("'<f4'", "file holds `<f4`, but `f64` is `<f8`; use `f32`");
         says::<u8>("'|b1'", "file holds `|b1`, but `u8` is `|u1`; use `Bool8`");
         says::<u8>("'<U3'", "file holds `<U3`, but `u8` is `|u1`");
-        says::<i64>("'<M8[us]'", "file holds `<M8[us]`, but `i64` is `<i8`; use `Datetime64<units::Microsecond>`");
+        says::<i64>("'<M8[us]'", "file holds `<M8[us]`, but `i64` is `<i8`; use `Datetime64<time_units::Microsecond>`");
         says::<f32>(
             "[('x', '<f8')]",
             "file holds `[('x', '<f8')]`, but `f32` is `<f4`; use a `#[repr(C)]` struct with `npy_record!`",

@@ -1,4 +1,8 @@
 //! The doors to `.npy` files: the header says where the elements are, what they are, and in what order.
+//!
+//! # Safety
+//! Nothing here dereferences anything: as in `options`.
+#![allow(unsafe_code)]
 
 use std::io;
 use std::path::Path;
@@ -6,13 +10,13 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, IxDyn};
 
-use super::{MmapArrayOptions, Placed, Wanted};
-use crate::access::{Admits, Opens, Private, ReadWrite, Rights, Staging};
+use super::options::{MmapArrayOptions, Placed, Wanted};
 use crate::array::MmapArrayBase;
-use crate::element::Item;
+use crate::element::ElementLayout;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Backing, Draft, Lock, Target};
-use crate::layout::{Layout, Order, Placement, axes, check_offset};
+use crate::file::{ArrayFile, Destination, Lock, PendingFile};
+use crate::layout::{Alignment, Layout, Order, axes, check_offset};
+use crate::mode::{FileAccess, Loadable, OpenExisting, ReadWrite, Staging, Supports};
 use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, Preamble};
 
 /// Most headers are no longer, so that one read is enough.
@@ -40,7 +44,7 @@ impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
     }
 }
 
-impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOptions<A, D, M> {
     /// Maps the array of a `.npy` file, as NumPy's `open_memmap` and `np.load(mmap_mode=...)`. Element type, shape and
     /// order are the header's. What follows the array in the file does not matter, and the file is never
     /// [`extend`](MmapArrayOptions::extend)ed.
@@ -68,32 +72,32 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Opens> MmapArra
     pub unsafe fn open_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         let path = path.as_ref();
         self.check_npy()
-            .and_then(|()| Backing::open(path, M::RIGHTS, self.lock.unwrap_or_default()))
+            .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
             .and_then(|backing| self.map_npy(backing))
             .map_err(|e| e.with_path(path))
     }
 
-    fn map_npy(&self, mut backing: Backing) -> Result<MmapArrayBase<A, D, M>> {
+    fn map_npy(&self, mut backing: ArrayFile) -> Result<MmapArrayBase<A, D, M>> {
         backing.preallocate(self.preallocate);
         let placed = self.place_npy(&mut backing)?;
         let mapping = self.map_placed(&placed, &backing, "").map_err(|e| match e.kind() {
             // Only if `load_npy` would do.
             ErrorKind::Misaligned => {
-                let copied = placed.layout.extent(placed.offset, Placement::Copied, backing.len(), "");
+                let copied = placed.layout.extent(placed.offset, Alignment::Copied, backing.len(), "");
                 copied.err().unwrap_or_else(|| misaligned::<A>(placed.offset))
             }
             _ => e,
         })?;
         if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
-            backing.forget_killed(placed.layout.span(placed.offset, Placement::InPlace)?.end());
+            backing.forget_killed(placed.layout.span(placed.offset, Alignment::InPlace)?.end());
         }
-        self.finish(placed, mapping, backing, M::RIGHTS.into())
+        self.finish(placed, mapping, backing, M::FILE_ACCESS.into())
     }
 }
 
 /// Names the type that reads these very bytes in place, if there is one.
 fn misaligned<A: NpyElement>(offset: u64) -> Error {
-    let item = Item::of::<A>();
+    let item = ElementLayout::of::<A>();
     let (align, name) = (item.align(), item.name());
     let anywhere = A::dtype().rust_type_unaligned().map(|rust| format!("{rust}, or ")).unwrap_or_default();
     Error::new(
@@ -105,7 +109,7 @@ fn misaligned<A: NpyElement>(offset: u64) -> Error {
     )
 }
 
-impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// What can be known to be wrong before the file is looked at.
     fn check_npy(&self) -> Result<()> {
         check_offset(self.offset)?;
@@ -114,10 +118,10 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions
 
     /// Where the header says the array lies. The file may have grown to it since its length was read; and a header
     /// that says more than there is counts only once it says so again.
-    fn place_npy(&self, backing: &mut Backing) -> Result<Placed<D>> {
+    fn place_npy(&self, backing: &mut ArrayFile) -> Result<Placed<D>> {
         let mut placed = self.read_placed(backing)?;
         for _ in 0..MOST_READS {
-            let end = placed.layout.span(placed.offset, Placement::Copied)?.end();
+            let end = placed.layout.span(placed.offset, Alignment::Copied)?.end();
             if end <= backing.len() || end <= backing.refresh_len()? {
                 break;
             }
@@ -130,15 +134,15 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions
         Ok(placed)
     }
 
-    fn read_placed(&self, backing: &mut Backing) -> Result<Placed<D>> {
+    fn read_placed(&self, backing: &mut ArrayFile) -> Result<Placed<D>> {
         let (header, bytes) = read_header(backing, self.offset, self.max_header_size)?;
         let shape = header.shape_for::<A>()?;
         let dim = self.dim_of(shape)?;
         let order = if header.fortran_order() { Order::F } else { Order::C };
-        let layout = Layout::new(dim, order, Item::of::<A>())?;
+        let layout = Layout::new(dim, order, ElementLayout::of::<A>())?;
         // Both are at most `i64::MAX`: the header was read at the one, and is as long as the other.
         let offset = self.offset.saturating_add(header.data_offset());
-        let header = M::RIGHTS.writes_file().then(|| HeaderInPlace::new(bytes, self.offset, header.shape()));
+        let header = M::FILE_ACCESS.writes_file().then(|| HeaderInPlace::new(bytes, self.offset, header.shape()));
         Ok(Placed { layout, offset, header })
     }
 
@@ -177,7 +181,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A>> MmapArrayOptions
     }
 }
 
-impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + Loadable> MmapArrayOptions<A, D, M> {
     /// Reads the array of a `.npy` file into private memory: safe, on any file system, at any alignment.
     ///
     /// # Errors
@@ -185,7 +189,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapAr
     pub fn load_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         let path = path.as_ref();
         self.check_npy()
-            .and_then(|()| Backing::open(path, Rights::Read, self.lock.unwrap_or_default()))
+            .and_then(|()| ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default()))
             .and_then(|mut backing| Self::load_placed(self.place_npy(&mut backing)?, backing))
             .map_err(|e| e.with_path(path))
     }
@@ -193,7 +197,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Admits<A> + Private> MmapAr
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
 where
-    ReadWrite: Admits<A>,
+    ReadWrite: Supports<A>,
 {
     /// Creates a `.npy` file, or replaces the one that is there, and maps its array, all zero. The header is what NumPy 2
     /// writes, to the byte, with room for the array to grow. All else as for [`create`](Self::create).
@@ -207,7 +211,7 @@ where
     pub unsafe fn create_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
         self.place_new_npy()
-            .and_then(|placed| self.create_at(path, placed, Target::replace, Draft::publish))
+            .and_then(|placed| self.create_at(path, placed, Destination::replace, PendingFile::publish))
             .map_err(|e| e.with_path(path))
     }
 
@@ -221,14 +225,14 @@ where
     pub unsafe fn create_new_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         let path = path.as_ref();
         self.place_new_npy()
-            .and_then(|placed| self.create_at(path, placed, Target::fresh, Draft::publish_new))
+            .and_then(|placed| self.create_at(path, placed, Destination::vacant, PendingFile::publish_new))
             .map_err(|e| e.with_path(path))
     }
 }
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, Staging>
 where
-    Staging: Admits<A>,
+    Staging: Supports<A>,
 {
     /// See [`MmapArrayBase::stage_npy`].
     pub(crate) fn stage_npy(self, path: &Path) -> Result<MmapArrayBase<A, D, Staging>> {
@@ -242,7 +246,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidHeader`], also for one longer than 10,000 bytes (for which there is
-    /// [`read_with`](Self::read_with)), [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`].
+    /// [`read_with_limit`](Self::read_with_limit)), [`ErrorKind::Io`], [`ErrorKind::NotRegularFile`].
     ///
     /// ```
     /// use ndarray_mmap::{MmapArrayMut, npy::Header};
@@ -257,7 +261,7 @@ impl Header {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn read<P: AsRef<Path>>(path: P) -> Result<Self> {
-        Self::read_with(path, HEADER_CAP)
+        Self::read_with_limit(path, HEADER_CAP)
     }
 
     /// The same for headers of up to `max_header_size` bytes, as
@@ -265,9 +269,9 @@ impl Header {
     ///
     /// # Errors
     /// Those of [`read`](Self::read); [`ErrorKind::Io`] (out of memory).
-    pub fn read_with<P: AsRef<Path>>(path: P, max_header_size: usize) -> Result<Self> {
+    pub fn read_with_limit<P: AsRef<Path>>(path: P, max_header_size: usize) -> Result<Self> {
         let path = path.as_ref();
-        Backing::open(path, Rights::Read, Lock::None)
+        ArrayFile::open(path, FileAccess::Read, Lock::None)
             .and_then(|mut backing| Ok(read_header(&mut backing, 0, max_header_size)?.0))
             .map_err(|e| e.with_path(path))
     }
@@ -278,7 +282,7 @@ impl Header {
 /// Somebody may be writing a longer array's header over it right now, and may have been stopped in the middle of that,
 /// where two readings find the same mixture. So, unless nobody has written for a while, it counts once two readings
 /// agree and what was being written is there.
-fn read_header(backing: &mut Backing, offset: u64, cap: usize) -> Result<(Header, Vec<u8>)> {
+fn read_header(backing: &mut ArrayFile, offset: u64, cap: usize) -> Result<(Header, Vec<u8>)> {
     if offset > backing.len() {
         return Err(Error::new(
             ErrorKind::TooShort,
@@ -286,11 +290,11 @@ fn read_header(backing: &mut Backing, offset: u64, cap: usize) -> Result<(Header
         ));
     }
     let first = header_bytes(backing, offset, cap);
-    let bytes = if backing.is_at_rest()? {
+    let bytes = if backing.is_quiescent()? {
         first?
     } else {
         settled(first, || {
-            backing.wait_for_writer();
+            backing.wait_for_write();
             header_bytes(backing, offset, cap)
         })?
     };
@@ -319,7 +323,7 @@ fn settled(first: Result<Vec<u8>>, mut again: impl FnMut() -> Result<Vec<u8>>) -
 }
 
 /// As many bytes as the preamble says, if the file has them.
-fn header_bytes(backing: &Backing, offset: u64, cap: usize) -> Result<Vec<u8>> {
+fn header_bytes(backing: &ArrayFile, offset: u64, cap: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; COMMON_HEADER_LEN];
     let got = backing.read_at(&mut bytes, offset)?;
     bytes.truncate(got);

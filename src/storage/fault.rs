@@ -745,7 +745,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         Cause::Instruction | Cause::Message => false,
     };
     if !handled {
-        pass_on(signal, info, context, cause);
+        chain_previous(signal, info, context, cause);
     }
     // SAFETY: as above.
     unsafe { *errno = before };
@@ -800,7 +800,7 @@ fn handle(address: usize, broken: bool) -> bool {
 }
 
 /// Does what would have been done without us.
-fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, cause: Cause) {
+fn chain_previous(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, cause: Cause) {
     let place = SIGNALS.iter().position(|&s| s == signal);
     let previous = place.filter(|&place| !GONE[place].load(Ordering::Acquire));
     // SAFETY: null, or what `install` put there, which nobody frees or changes.

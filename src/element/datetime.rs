@@ -5,46 +5,96 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use crate::npy::Unit;
+/// The unit of a date or of a time span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum DatetimeUnit {
+    /// None stated (`M8`).
+    Generic,
+    Year,
+    Month,
+    Week,
+    Day,
+    Hour,
+    Minute,
+    Second,
+    Millisecond,
+    Microsecond,
+    Nanosecond,
+    Picosecond,
+    Femtosecond,
+    Attosecond,
+}
 
-/// The step that a [`Datetime64`] or a [`Timedelta64`] counts in: one of [`units`], or your own.
+impl DatetimeUnit {
+    const ALL: [(DatetimeUnit, &str); 14] = [
+        (DatetimeUnit::Generic, "generic"),
+        (DatetimeUnit::Year, "Y"),
+        (DatetimeUnit::Month, "M"),
+        (DatetimeUnit::Week, "W"),
+        (DatetimeUnit::Day, "D"),
+        (DatetimeUnit::Hour, "h"),
+        (DatetimeUnit::Minute, "m"),
+        (DatetimeUnit::Second, "s"),
+        (DatetimeUnit::Millisecond, "ms"),
+        (DatetimeUnit::Microsecond, "us"),
+        (DatetimeUnit::Nanosecond, "ns"),
+        (DatetimeUnit::Picosecond, "ps"),
+        (DatetimeUnit::Femtosecond, "fs"),
+        (DatetimeUnit::Attosecond, "as"),
+    ];
+
+    /// NumPy's code for it, as in `M8[us]`.
+    pub fn code(self) -> &'static str {
+        Self::ALL.iter().find(|(unit, _)| *unit == self).map_or("generic", |(_, code)| code)
+    }
+
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
+        let code = if code == "μs" { "us" } else { code };
+        Self::ALL.iter().find(|(_, c)| *c == code).map(|(unit, _)| *unit)
+    }
+}
+
+/// The step that a [`Datetime64`] or a [`Timedelta64`] counts in: one of [`time_units`], or your own.
 /// ```
-/// use ndarray_mmap::npy::{NpyElement, Unit};
-/// use ndarray_mmap::{DateUnit, Timedelta64};
+/// use ndarray_mmap::npy::{DatetimeUnit, NpyElement};
+/// use ndarray_mmap::{Timedelta64, time_units::TimeUnit};
 ///
 /// #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 /// struct QuarterHour;
-/// impl DateUnit for QuarterHour {
-///     const UNIT: Unit = Unit::Minute;
+/// impl TimeUnit for QuarterHour {
+///     const UNIT: DatetimeUnit = DatetimeUnit::Minute;
 ///     const COUNT: u32 = 15;
 /// }
 /// # #[cfg(target_endian = "little")]
 /// assert_eq!(Timedelta64::<QuarterHour>::dtype().to_string(), "<m8[15m]");
 /// ```
-pub trait DateUnit: Copy + fmt::Debug + Ord + Hash + Send + Sync + 'static {
+pub trait TimeUnit: Copy + fmt::Debug + Ord + Hash + Send + Sync + 'static {
     /// What is counted.
-    const UNIT: Unit;
+    const UNIT: DatetimeUnit;
     /// How many of them make one step.
     const COUNT: u32 = 1;
 }
 
 /// The units of NumPy's dates.
-pub mod units {
-    use super::{DateUnit, Unit};
+pub mod time_units {
+    use super::DatetimeUnit;
+    pub use super::TimeUnit;
 
-    macro_rules! units {
+    macro_rules! time_units {
         ($($unit:ident)*) => {$(
             #[doc = concat!("NumPy's `", stringify!($unit), "`.")]
             #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
             pub struct $unit;
 
-            impl DateUnit for $unit {
-                const UNIT: Unit = Unit::$unit;
+            impl TimeUnit for $unit {
+                const UNIT: DatetimeUnit = DatetimeUnit::$unit;
             }
         )*};
     }
 
-    units! {
+    time_units! {
         Generic Year Month Week Day Hour Minute Second
         Millisecond Microsecond Nanosecond Picosecond Femtosecond Attosecond
     }
@@ -55,12 +105,12 @@ macro_rules! dates {
         $(#[$attr])*
         ///
         /// Compared by that number: unlike NumPy's, `NAT` equals itself, and is less than all others (so it is the least
-        /// of [`min_max`](crate::BlocksBase::min_max), too).
+        /// of [`min_max`](crate::blocks::BlocksBase::min_max), too).
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(transparent)]
-        pub struct $name<U: DateUnit>(i64, PhantomData<U>);
+        pub struct $name<U: TimeUnit>(i64, PhantomData<U>);
 
-        impl<U: DateUnit> $name<U> {
+        impl<U: TimeUnit> $name<U> {
             /// Not a time.
             pub const NAT: Self = Self::new(i64::MIN);
 
@@ -80,7 +130,7 @@ macro_rules! dates {
             }
         }
 
-        impl<U: DateUnit> fmt::Debug for $name<U> {
+        impl<U: TimeUnit> fmt::Debug for $name<U> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match (self.get(), U::COUNT) {
                     (None, _) => f.write_str("NaT"),
@@ -91,10 +141,10 @@ macro_rules! dates {
         }
 
         // SAFETY: a transparent wrapper of an `i64`, next to which `PhantomData` has no bytes.
-        unsafe impl<U: DateUnit> bytemuck::Zeroable for $name<U> {}
-        // SAFETY: a transparent wrapper of an `i64`: every bit pattern is a value, and there is no padding; `DateUnit`
+        unsafe impl<U: TimeUnit> bytemuck::Zeroable for $name<U> {}
+        // SAFETY: a transparent wrapper of an `i64`: every bit pattern is a value, and there is no padding; `TimeUnit`
         // asks for `Copy` and `'static`.
-        unsafe impl<U: DateUnit> bytemuck::Pod for $name<U> {}
+        unsafe impl<U: TimeUnit> bytemuck::Pod for $name<U> {}
     )*};
 }
 

@@ -1,0 +1,3 @@
+//! Every system call, and every difference between systems.
+
+pub(crate) mod memory;
