@@ -34,9 +34,7 @@ use crate::file::ArrayFile;
 use crate::layout::{Alignment, Layout};
 use crate::mode::{CopyOnWrite, Mode, Persistent, ReadOnly, ReadWrite, Staging, Supports, Writable};
 use crate::npy::HeaderInPlace;
-use crate::storage::mapping::{Advice, Mapping};
-
-use crate::storage::{FileWriter, Pages, SyncState};
+use crate::storage::{Advice, FileWriter, Storage};
 
 /// An array in a file, read-only. NumPy's mode `'r'`.
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
@@ -119,61 +117,49 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// let writable = ndarray_mmap::MmapArrayCow::<Padded>::load("records.bin");
 /// ```
 pub struct MmapArrayBase<A: 'static, D, M> {
-    /// Invariant: over all of `mapping`, in `layout`.
+    /// Invariant: over all of `storage`, in `layout`.
     view: ArrayView<'static, A, D>,
     /// What `DerefMut` hands out, made anew at each call: what is done to its axes does not last.
     deref_view: Option<ArrayViewMut<'static, A, D>>,
     layout: Layout<D>,
-    mapping: Mapping,
-    /// `None` for private memory.
-    backing: Option<ArrayFile>,
-    path: Option<PathBuf>,
-    offset: u64,
+    storage: Storage,
     mode: Mode,
     /// Of a `.npy` file whose array can change its shape.
     header: Option<HeaderInPlace>,
-    sync: SyncState,
     access: PhantomData<fn() -> M>,
-}
-
-/// What an array remembers of how it was opened.
-pub(crate) struct Origin {
-    pub(crate) path: Option<PathBuf>,
-    pub(crate) offset: u64,
-    pub(crate) mode: Mode,
-    pub(crate) header: Option<HeaderInPlace>,
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
     /// Makes memory an array.
     ///
-    /// For memory that others can reach, the caller stands at an `unsafe` door and hands its promise on.
-    pub(crate) fn new(layout: Layout<D>, mapping: Mapping, backing: Option<ArrayFile>, origin: Origin) -> Result<Self> {
-        let start = mapping.as_ptr().cast::<A>();
-        if mapping.len() != layout.bytes() || !start.is_aligned() {
-            return Err(Error::new(
-                ErrorKind::Misaligned,
-                format!("the mapping at {start:p} ({} bytes) does not fit the array", mapping.len()),
-            ));
-        }
-        // SAFETY: (1) `view` joins `mapping` in one value; (2) checked above, and by `Layout`'s invariant no
-        // offset within it overflows; (3) by the bound on `A`; (4) by the promise.
-        let view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
-        let Origin { path, offset, mode, header } = origin;
-        Ok(Self {
-            view,
-            deref_view: None,
-            layout,
-            mapping,
-            backing,
-            path,
-            offset,
-            mode,
-            header,
-            sync: SyncState::default(),
-            access: PhantomData,
-        })
+    /// For memory that others can reach, the caller is an `unsafe` constructor, whose promise this rests on.
+    pub(crate) fn new(layout: Layout<D>, storage: Storage, mode: Mode, header: Option<HeaderInPlace>) -> Result<Self> {
+        check_fit::<A, D>(&layout, &storage)?;
+        // SAFETY: (1) `view` joins `storage` in one value; (2) just checked; (3) by the bound on `A`; (4) by the promise.
+        let view = unsafe { view_of(&layout, &storage) };
+        Ok(Self { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
     }
+}
+
+fn check_fit<A, D: Dimension>(layout: &Layout<D>, storage: &Storage) -> Result<()> {
+    let start = storage.as_ptr().cast::<A>();
+    if storage.len() != layout.bytes() || !start.is_aligned() {
+        return Err(Error::new(
+            ErrorKind::Misaligned,
+            format!("the mapping at {start:p} ({} bytes) does not fit the array", storage.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// # Safety
+/// 1. The view is dropped before the memory is: it joins `storage` in one array.
+/// 2. [`check_fit`] has passed. (By `Layout`'s invariant no offset within it overflows.)
+/// 3. Every byte pattern is an `A`.
+/// 4. Nobody writes to the memory while the view is used.
+unsafe fn view_of<A, D: Dimension>(layout: &Layout<D>, storage: &Storage) -> ArrayView<'static, A, D> {
+    // SAFETY: (1 to 4) the caller's.
+    unsafe { ArrayView::from_shape_ptr(layout.to_shape(), storage.as_ptr().cast::<A>()) }
 }
 
 impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
@@ -185,12 +171,12 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// The file's absolute path, symbolic links kept; `None` for an array opened by a file handle, or in a file
     /// without a name.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.storage.path()
     }
 
     /// Where the array starts in its file, in bytes. For a [`load`](Self::load)ed array, where it was read from.
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.storage.offset()
     }
 
     /// How the array was opened.
@@ -213,29 +199,12 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn into_dimensionality<D2: Dimension>(self) -> Result<MmapArrayBase<A, D2, M>> {
-        let error_path = self.path.clone();
-        let named = |e: Error| match &error_path {
-            Some(path) => e.with_path(path),
-            None => e,
-        };
-        let layout = self.layout.into_dimensionality::<D2>().map_err(named)?;
-        let view = self
-            .view
+        let Self { view, layout, storage, mode, header, .. } = self;
+        let layout = layout.into_dimensionality::<D2>().map_err(|e| storage.named(e))?;
+        let view = view
             .into_dimensionality::<D2>()
-            .map_err(|e| named(Error::new(ErrorKind::ShapeMismatch, e.to_string())))?;
-        Ok(MmapArrayBase {
-            view,
-            deref_view: None,
-            layout,
-            mapping: self.mapping,
-            backing: self.backing,
-            path: self.path,
-            offset: self.offset,
-            mode: self.mode,
-            header: self.header,
-            sync: self.sync,
-            access: PhantomData,
-        })
+            .map_err(|e| storage.named(Error::new(ErrorKind::ShapeMismatch, e.to_string())))?;
+        Ok(MmapArrayBase { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
     }
 
     /// Tells the system how the array will be read. A hint, in force until the next: it changes speed, never results.
@@ -244,7 +213,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Io`] if the system refuses it.
     pub fn advise(&self, advice: Advice) -> Result<()> {
-        self.mapping.advise(advice).map_err(|e| self.named(e))
+        self.storage.advise(advice)
     }
 
     /// Drops the memory that this process holds of the array; the next access brings it back from the file (mostly
@@ -258,7 +227,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// [`ErrorKind::Io`] if the system refuses it, or could not write something back: a writable array is then poisoned, as
     /// by [`flush`](MmapArrayBase::flush).
     pub fn evict(&self) -> Result<()> {
-        self.pages().evict(0..self.mapping.len()).map_err(|e| self.named(e))
+        self.storage.evict(0..self.storage.len())
     }
 
     /// The fraction of the array's pages that are in memory, in this process or in the system's cache: 0 to 1, and 1
@@ -269,7 +238,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Unsupported`] outside Linux, Android, macOS and FreeBSD.
     pub fn residency(&self) -> Result<f64> {
-        self.mapping.residency().map_err(|e| self.named(e))
+        self.storage.residency()
     }
 
     /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not wait for the disk: that is
@@ -280,23 +249,16 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
     /// file is shorter than the array. The array is released all the same.
-    pub fn close(mut self) -> Result<()> {
-        let healthy = self
-            .check_poison()
-            .and_then(|()| if self.mapping.is_writable() { self.pages().check_file() } else { Ok(()) });
-        let end = self.offset + self.mapping.len() as u64;
-        let released = self.backing.as_mut().map_or(Ok(()), |backing| backing.release_reserve(end));
-        healthy.and(released).map_err(|e| self.named(e))
+    pub fn close(self) -> Result<()> {
+        self.storage.close()
     }
 
-    /// The memory below the array, for those who walk it.
-    pub(crate) fn pages(&self) -> Pages<'_> {
-        Pages::new(&self.mapping, self.backing.as_ref(), self.offset, &self.sync)
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
     }
 
-    /// From now on it is unknown what is on the disk.
-    pub(crate) fn poison(&self) {
-        self.pages().poison();
+    pub(crate) fn pages(&self) -> &Storage {
+        &self.storage
     }
 
     pub(crate) fn layout(&self) -> &Layout<D> {
@@ -304,24 +266,21 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 
     pub(crate) fn check_poison(&self) -> Result<()> {
-        self.pages().check_poison().map_err(|e| self.named(e))
+        self.storage.check_poison()
     }
 
+    /// Names the file in an error.
     pub(crate) fn named(&self, error: Error) -> Error {
-        match &self.path {
-            Some(path) => error.with_path(path),
-            None => error,
-        }
+        self.storage.named(error)
     }
 }
 
 impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
-    /// The file, for what is done to it beside its mapping; there is one in these modes.
-    pub(crate) fn backing(&mut self) -> Result<&mut ArrayFile> {
-        self.backing.as_mut().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the array has no file"))
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
     }
 
-    /// The `.npy` header that has to tell the array's shape.
+    /// The `.npy` header that must state the array's shape.
     pub(crate) fn header(&mut self) -> &mut Option<HeaderInPlace> {
         &mut self.header
     }
@@ -329,57 +288,44 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// Takes on a layout of the same elements at the same place, which the file is long enough for. After an error all
     /// is as it was.
     pub(crate) fn relayout(&mut self, layout: Layout<D>) -> Result<()> {
-        let offset = self.offset;
-        let backing = self.backing()?;
-        let extent = layout.extent(offset, Alignment::InPlace, backing.len(), "")?;
-        let Some(backing) = &self.backing else { return Ok(()) };
+        let file_len = self.storage.file_mut()?.len();
+        let extent = layout.extent(self.storage.offset(), Alignment::InPlace, file_len, "")?;
         self.deref_view = None;
-        self.mapping.remap(backing.file(), extent)?;
-        let start = self.mapping.as_ptr().cast::<A>();
-        debug_assert!(self.mapping.len() == layout.bytes() && start.is_aligned());
-        // SAFETY: (1) it takes the place of the view over the memory that is gone, which nobody else holds: `&mut self`;
-        // (2) the mapping is as long as the extent, which is as long as the layout, and starts where it did in its page;
-        // (3, 4) as in `new`.
-        self.view = unsafe { ArrayView::from_shape_ptr(layout.to_shape(), start) };
+        self.storage.remap(extent)?;
+        debug_assert!(check_fit::<A, D>(&layout, &self.storage).is_ok());
+        // SAFETY: (1) it replaces the view over the memory that is gone, which nobody else holds: `&mut self`; (2) the
+        // mapping is as long as the extent, which is as long as the layout, and starts where it did in its page; (3, 4) as
+        // in `new`, which made this array.
+        self.view = unsafe { view_of(&layout, &self.storage) };
         self.layout = layout;
         Ok(())
     }
 
-    /// Writes bytes within the file, by a system call.
-    pub(crate) fn write_bytes(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        let backing = self.backing()?;
-        // SAFETY: `&mut self`: nobody looks at the array.
-        unsafe { backing.write_at(bytes, offset) }
-    }
-
-    /// What writes to the array through its file.
     pub(crate) fn file_writer(&mut self) -> FileWriter<'_> {
-        // SAFETY: `&mut self`, for as long as the writer lives.
-        unsafe { FileWriter::new(self.pages()) }
+        FileWriter::new(&mut self.storage)
     }
 
-    /// For what is left of the array when its memory is given up.
-    pub(crate) fn into_backing(self) -> (Option<PathBuf>, Option<ArrayFile>) {
-        (self.path, self.backing)
+    /// Unmaps the array and returns its file and path.
+    pub(crate) fn into_file(self) -> (Option<PathBuf>, Option<ArrayFile>) {
+        self.storage.into_file()
     }
 }
 
 impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// A view of the whole array, for writing.
     pub fn view_mut(&mut self) -> ArrayViewMut<'_, A, D> {
-        let start = self.mapping.as_ptr().cast::<A>();
-        // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
-        // layout and memory; (4) `&mut self`: no other view is in use as long as this one; (5) `M: Writable`.
-        unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) }
+        self.view_mut_and_pages().0
     }
 
     /// [`view_mut`](Self::view_mut), and what lies below it. Pages come and go without a byte of the array changing, so
-    /// they may while it is being written to.
-    pub(crate) fn view_mut_and_pages(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, Pages<'_>) {
-        let start = self.mapping.as_ptr().cast::<A>();
-        // SAFETY: as in `view_mut`; `Pages` hands out no reference to the memory.
+    /// they may while it is written to.
+    pub(crate) fn view_mut_and_pages(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
+        let start = self.storage.as_ptr().cast::<A>();
+        // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
+        // layout and memory; (4) `&mut self`: no other view is in use as long as this one, and `Storage` hands out no
+        // reference to the memory; (5) `M: Writable`.
         let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
-        (view, &self.layout, self.pages())
+        (view, &self.layout, &self.storage)
     }
 }
 
@@ -395,7 +341,7 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// is refused (a folder that may be written but not read), Linux syncs the whole file system instead; elsewhere it is
     /// [`ErrorKind::Io`] before anything is done, and no poison.
     pub fn flush(&self) -> Result<()> {
-        self.flush_bytes(0..self.mapping.len())
+        self.storage.flush(0..self.storage.len())
     }
 
     /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) has less to do.
@@ -403,8 +349,7 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// # Errors
     /// [`ErrorKind::Io`], which poisons the array as in [`flush`](Self::flush); [`ErrorKind::Poisoned`].
     pub fn flush_async(&self) -> Result<()> {
-        self.check_poison()?;
-        self.pages().start_writeback(0..self.mapping.len()).map_err(|e| self.named(e))
+        self.storage.start_writeback(0..self.storage.len())
     }
 
     /// Like [`flush`](Self::flush) for some rows: indices on the outermost axis in memory, which is the first in C
@@ -414,20 +359,7 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// [`ErrorKind::InvalidInput`] for rows the array does not have, and those of [`flush`](Self::flush).
     pub fn flush_rows(&self, rows: Range<usize>) -> Result<()> {
         let bytes = self.layout.row_bytes(rows).map_err(|e| self.named(e))?;
-        self.flush_bytes(bytes)
-    }
-
-    fn flush_bytes(&self, bytes: Range<usize>) -> Result<()> {
-        self.check_poison()?;
-        let Some(backing) = &self.backing else { return Ok(()) };
-        let folder = backing.open_folder().map_err(|e| self.named(e))?;
-        // Pages past the end of a file, and those put in the place of others, are flushed to nowhere, and the system
-        // calls it success.
-        let flushed = self.pages().sync(|| {
-            self.mapping.flush(bytes)?;
-            backing.sync_metadata_by(folder)
-        });
-        flushed.and_then(|()| self.pages().check_file()).map_err(|e| self.named(e))
+        self.storage.flush(bytes)
     }
 }
 
@@ -443,8 +375,8 @@ impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
 /// shape.
 impl<A, D: Dimension, M: Writable> DerefMut for MmapArrayBase<A, D, M> {
     fn deref_mut(&mut self) -> &mut ArrayRef<A, D> {
-        let start = self.mapping.as_ptr().cast::<A>();
-        // SAFETY: (1) it goes into `deref_view`, beside the mapping, and what is returned borrows `self`; (2..5) as in
+        let start = self.storage.as_ptr().cast::<A>();
+        // SAFETY: (1) it goes into `deref_view`, beside the storage, and what is returned borrows `self`; (2..5) as in
         // `view_mut`.
         let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
         self.deref_view.insert(view)
@@ -481,7 +413,7 @@ impl<A, D: Dimension, M> fmt::Debug for MmapArrayBase<A, D, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MmapArray")
             .field("shape", &self.view.shape())
-            .field("path", &self.path)
+            .field("path", &self.storage.path())
             .field("mode", &self.mode)
             .finish()
     }

@@ -386,7 +386,7 @@ impl ArrayFile {
     }
 
     /// Gives an array's file its place: see [`Draft::publish`] and [`Draft::publish_new`].
-    pub(crate) fn into_draft(self) -> PendingFile {
+    pub(crate) fn into_pending(self) -> PendingFile {
         PendingFile::of_unnamed(self.file, self.len)
     }
 

@@ -135,9 +135,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         }
         let before = Before { layout: old, header: self.header().clone() };
         self.mark_growth(&before.header, end)?;
-        let backing = self.backing()?;
-        let stored = if backing.writes_at() && in_one_page(old_end, end) {
-            backing.reserve(end);
+        let file = self.storage_mut().file_mut()?;
+        let stored = if file.writes_at() && in_one_page(old_end, end) {
+            file.reserve(end);
             self.write_at_end(block, old_end).and_then(|()| self.relayout(new))
         } else {
             self.grow_to(new).and_then(|()| self.store_rows(rows, block))
@@ -149,7 +149,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// looks or kills.
     fn write_at_end(&mut self, block: &ArrayRef<A, D>, end: u64) -> Result<()> {
         let Some(axis) = self.layout().outermost() else { return Ok(()) };
-        write_block(block.view(), axis, |bytes, at| self.backing()?.write_at_end(bytes, end + at as u64))
+        write_block(block.view(), axis, |bytes, at| self.storage_mut().file_mut()?.write_at_end(bytes, end + at as u64))
     }
 
     fn resize_rows(&mut self, n: usize) -> Result<()> {
@@ -173,15 +173,15 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let shrunk =
             self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
         shrunk.map_err(|e| self.undo(before, header, e))?;
-        self.backing()?.unmark_growth();
+        self.storage_mut().file_mut()?.unmark_growth();
         Ok(())
     }
 
     fn cut(&mut self, end: u64, old_end: u64) -> Result<()> {
-        if self.backing()?.truncate(end, old_end)? {
+        if self.storage_mut().file_mut()?.truncate(end, old_end)? {
             return Ok(());
         }
-        let len = self.backing()?.current_len()?;
+        let len = self.storage_mut().file_mut()?.current_len()?;
         Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
@@ -209,16 +209,16 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let new = header.changes_to(in_file);
         let offset = header.offset() + new.start as u64;
         // The length need not change with it, nor need the header lie in a page of the array.
-        self.backing()?.note_unsynced();
-        self.write_bytes(&header.bytes()[new], offset)
+        self.storage_mut().file_mut()?.note_unsynced();
+        self.storage_mut().write_at(&header.bytes()[new], offset)
     }
 
     /// Adds zero rows at the end, which has been checked. First the file, which can fail, then the mapping.
     fn grow_to(&mut self, new: Layout<D>) -> Result<()> {
         let end = new.span(self.offset(), Alignment::InPlace)?.end();
-        let backing = self.backing()?;
-        backing.reserve(end);
-        backing.grow(end)?;
+        let file = self.storage_mut().file_mut()?;
+        file.reserve(end);
+        file.grow(end)?;
         self.relayout(new)
     }
 
@@ -229,10 +229,10 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, failure: Error) -> Error {
         let undone = matches!(self.undo_steps(before, new), Ok(true));
         if !undone {
-            self.poison();
+            self.storage().poison();
         }
-        if let Ok(backing) = self.backing() {
-            if undone { backing.unmark_growth() } else { backing.leave_growth_marked() }
+        if let Ok(file) = self.storage_mut().file_mut() {
+            if undone { file.unmark_growth() } else { file.leave_growth_marked() }
         }
         failure
     }
@@ -241,7 +241,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>) -> Result<bool> {
         let Before { layout, header } = before;
         let old_end = layout.span(self.offset(), Alignment::InPlace)?.end();
-        if self.backing()?.refresh_len()? < old_end {
+        if self.storage_mut().file_mut()?.refresh_len()? < old_end {
             return Ok(false);
         }
         if self.layout().axes() != layout.axes() {
@@ -257,7 +257,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             *self.header() = Some(old);
         }
         // What others have added to a file that did not grow is theirs, and no harm to the array.
-        self.backing()?.take_back_growth(old_end)
+        self.storage_mut().file_mut()?.take_back_growth(old_end)
     }
 
     /// Whether the file still is what this array knows of it: as long at least, with the same header before it. Where the
@@ -265,9 +265,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn check_file(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Alignment::InPlace)?.end();
-        let len = self.backing()?.refresh_len()?;
+        let len = self.storage_mut().file_mut()?.refresh_len()?;
         if len < end {
-            self.poison();
+            self.storage().poison();
             return Err(Error::truncated(len, end));
         }
         if let Some(header) = self.header().clone()
@@ -284,9 +284,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
 
     /// The file has to end with the array, unless it goes on with what a killed append left behind, which is removed.
     fn check_nothing_follows(&mut self, end: u64) -> Result<()> {
-        let len = self.backing()?.len();
+        let len = self.storage_mut().file_mut()?.len();
         let left_behind = len > end && self.is_left_behind(end, len)?;
-        if len == end || left_behind && self.backing()?.remove_left_behind(end, len)? {
+        if len == end || left_behind && self.storage_mut().file_mut()?.remove_left_behind(end, len)? {
             return Ok(());
         }
         Err(Error::new(
@@ -301,7 +301,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// Before the file has bytes up to `reach` that this header, which stands in it meanwhile, does not count.
     fn mark_growth(&mut self, header: &Option<HeaderInPlace>, reach: u64) -> Result<()> {
         if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
-            self.backing()?.mark_growth(header.bytes(), reach);
+            self.storage_mut().file_mut()?.mark_growth(header.bytes(), reach);
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// As many bytes as the header has, if the file has them.
     fn header_in_file(&mut self, header: &HeaderInPlace) -> Result<Vec<u8>> {
         let mut in_file = vec![0; header.bytes().len()];
-        let got = self.backing()?.read_at(&mut in_file, header.offset())?;
+        let got = self.storage_mut().file_mut()?.read_at(&mut in_file, header.offset())?;
         in_file.truncate(got);
         Ok(in_file)
     }
@@ -319,12 +319,12 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
         // A mark is of a file that is nothing but a `.npy` file of this array.
         let Some(header) = self.header().clone().filter(|header| header.offset() == 0) else { return Ok(false) };
-        if self.backing()?.reach_of_killed(header.bytes())?.is_none_or(|reach| len > reach) {
+        if self.storage_mut().file_mut()?.reach_of_killed(header.bytes())?.is_none_or(|reach| len > reach) {
             return Ok(false);
         }
         // `np.save` to an open file puts one array behind another.
         let mut magic = [0; MAGIC.len()];
-        self.backing()?.read_at(&mut magic, end)?;
+        self.storage_mut().file_mut()?.read_at(&mut magic, end)?;
         Ok(&magic != MAGIC)
     }
 
@@ -343,13 +343,13 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let rows = block.len_of(axis);
         let bytes = self.layout().row_bytes(start..start + rows)?;
         let offset = self.offset() + bytes.start as u64;
-        if self.backing()?.writes_at() {
+        if self.storage_mut().file_mut()?.writes_at() {
             return write_block(block.view(), axis, |bytes, at| {
                 if at > 0 {
                     // Writing would make a file that was truncated meanwhile longer again, with nothing in the gap.
-                    self.pages().check_file()?;
+                    self.storage().check_file()?;
                 }
-                self.write_bytes(bytes, offset + at as u64)
+                self.storage_mut().write_at(bytes, offset + at as u64)
             });
         }
         // There may be no space for it yet.

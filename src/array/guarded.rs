@@ -78,7 +78,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn guarded<R>(&self, f: impl FnOnce(ArrayView<'_, A, D>) -> R) -> Result<R> {
-        self.pages().guarded(|| f(self.view())).map_err(|e| self.named(e))
+        self.storage.guarded(|| f(self.view()))
     }
 }
 
@@ -93,8 +93,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// Those of [`guarded`](Self::guarded). What `f` stored before the fault may be in the file, what it stored later is
     /// not.
     pub fn guarded_mut<R>(&mut self, f: impl FnOnce(ArrayViewMut<'_, A, D>) -> R) -> Result<R> {
-        let (view, _, pages) = self.view_mut_and_pages();
-        let result = pages.guarded(|| f(view));
-        result.map_err(|e| self.named(e))
+        let (view, _, storage) = self.view_mut_and_pages();
+        storage.guarded(|| f(view))
     }
 }

@@ -39,12 +39,12 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
         publish: impl Fn(PendingFile, Destination) -> Published,
     ) -> Result<()> {
         self.check_poison()?;
-        let (Some(path), Some(mut backing)) = self.into_backing() else {
+        let (Some(path), Some(mut file)) = self.into_file() else {
             return Err(Error::new(ErrorKind::Unsupported, "the array has no file to publish"));
         };
         let published = resolve(&path).and_then(|destination| {
-            backing.release_reserve(backing.len())?;
-            let pending = backing.into_draft();
+            file.release_reserve(file.len())?;
+            let pending = file.into_pending();
             pending.inherit(&destination)?;
             // All of it, the header too, is there before the name is.
             pending.sync()?;

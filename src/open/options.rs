@@ -12,14 +12,14 @@ use std::path::Path;
 use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, IntoDimension, ShapeBuilder};
 
-use crate::array::{MmapArrayBase, Origin};
+use crate::array::MmapArrayBase;
 use crate::element::ElementLayout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ArrayFile, Destination, Lock, NotPublished, PendingFile, Published};
 use crate::layout::{Alignment, Layout, Order, axes, split_shape};
 use crate::mode::{FileAccess, Loadable, Mode, OpenExisting, ReadOnly, ReadWrite, Staging, Supports};
 use crate::npy::{HEADER_CAP, HeaderInPlace};
-use crate::storage::mapping::Mapping;
+use crate::storage::{Storage, mapping::Mapping};
 
 /// How to open an array: made by [`options`](MmapArrayBase::options), ended by a door such as [`open`](Self::open).
 ///
@@ -273,12 +273,11 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         &self,
         placed: Placed<D>,
         mapping: Mapping,
-        mut backing: ArrayFile,
+        backing: ArrayFile,
         mode: Mode,
     ) -> Result<MmapArrayBase<A, D, M>> {
         let Placed { layout, offset, header } = placed;
-        let origin = Origin { path: backing.take_path(), offset, mode, header };
-        MmapArrayBase::new(layout, mapping, Some(backing), origin)
+        MmapArrayBase::new(layout, Storage::of_file(mapping, backing, offset), mode, header)
     }
 
     /// What can be known to be wrong before a file is touched.
@@ -381,12 +380,11 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + Loadable> MmapArrayOptions
         Self::load_placed(placed, backing)
     }
 
-    pub(super) fn load_placed(placed: Placed<D>, mut backing: ArrayFile) -> Result<MmapArrayBase<A, D, M>> {
+    pub(super) fn load_placed(placed: Placed<D>, backing: ArrayFile) -> Result<MmapArrayBase<A, D, M>> {
         let Placed { layout, offset, .. } = placed;
         let extent = layout.extent(offset, Alignment::Copied, backing.len(), "")?;
         let mapping = Mapping::copy_of_file(&backing, extent, layout.item())?;
-        let origin = Origin { path: backing.take_path(), offset, mode: M::FILE_ACCESS.into(), header: None };
-        MmapArrayBase::new(layout, mapping, None, origin)
+        MmapArrayBase::new(layout, Storage::copied_from(backing, mapping, offset), M::FILE_ACCESS.into(), None)
     }
 }
 

@@ -303,12 +303,7 @@ impl Mapping {
         false
     }
 
-    /// The fraction of its pages that are in memory, 0 to 1; 1 for no pages.
-    pub(crate) fn residency(&self) -> Result<f64> {
-        self.residency_of(0..self.len())
-    }
-
-    /// [`residency`](Self::residency) of a range of bytes.
+    /// The fraction of the pages of a range that are in memory, 0 to 1; 1 for no pages.
     pub(crate) fn residency_of(&self, range: Range<usize>) -> Result<f64> {
         assert!(range.start <= range.end && range.end <= self.len(), "bytes outside of the mapping");
         if range.is_empty() {
