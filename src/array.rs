@@ -12,15 +12,6 @@
 //!    own pointer, never from a shared reference.
 #![allow(unsafe_code)]
 
-#[deny(unsafe_code)]
-mod grow;
-#[deny(unsafe_code)]
-mod guarded;
-#[deny(unsafe_code)]
-mod ndarray_traits;
-#[deny(unsafe_code)]
-mod publish;
-
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Index, IndexMut, Range};
@@ -36,30 +27,139 @@ use crate::mode::{CopyOnWrite, Mode, Persistent, ReadOnly, ReadWrite, Staging, S
 use crate::npy::HeaderInPlace;
 use crate::storage::{Advice, FileWriter, Storage};
 
-/// An array in a file, read-only. NumPy's mode `'r'`.
+/// A read-only array in a file. NumPy's mode `'r'`.
+///
+/// Constructors: [`open`](MmapArrayBase::open), [`open_npy`](MmapArrayBase::open_npy), and the safe
+/// [`load`](MmapArrayBase::load) and [`load_npy`](MmapArrayBase::load_npy); with an offset, a shape or a handle
+/// [`options`](MmapArrayBase::options), which also has the safe [`map_sealed`](crate::MmapArrayOptions::map_sealed).
+///
+/// The dimension is `IxDyn` unless stated: `MmapArray<f64>` or `MmapArray<f64, Ix2>`. With `options().shape(..)` it
+/// follows from the shape; a `.npy` file must have as many axes.
+/// ```
+/// use ndarray::Axis;
+/// use ndarray_mmap::MmapArray;
+///
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-read-{}.f64", std::process::id()));
+/// std::fs::write(&path, [1.0f64, 2.0, 3.0, 4.0, 5.0, 6.0].map(f64::to_ne_bytes).concat())?;
+/// // SAFETY: no other process or handle changes the file while `a` lives.
+/// let a = unsafe { MmapArray::<f64>::options().shape((2, 3)).open(&path)? };
+/// assert_eq!(a.mean_axis(Axis(0)).unwrap(), ndarray::arr1(&[2.5, 3.5, 4.5]));
+/// # drop(a);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
 
 /// An array in a file, for reading and writing. NumPy's modes `'r+'` and `'w+'`.
+///
+/// Constructors: [`open`](MmapArrayBase::open) and [`open_npy`](MmapArrayBase::open_npy) for existing files;
+/// [`create`](MmapArrayBase::create), [`create_new`](MmapArrayBase::create_new),
+/// [`create_npy`](MmapArrayBase::create_npy), [`create_new_npy`](MmapArrayBase::create_new_npy) for new ones; the safe
+/// [`scratch`](MmapArrayBase::scratch) for a temporary one; [`options`](MmapArrayBase::options) for the rest.
+///
+/// When a file is created, the dimension and the order follow from the shape: `(3, 4)` is `Ix2` in C order, `(3, 4).f()` in
+/// Fortran order, `vec![3, 4]` is `IxDyn`.
+/// ```
+/// use ndarray_mmap::MmapArrayMut;
+///
+/// let mut a = MmapArrayMut::<f64>::scratch((3, 4))?;
+/// a.row_mut(1).fill(2.0);
+/// a[[0, 0]] = 7.0;
+/// *a += 1.0;
+/// assert_eq!(a.sum(), 12.0 + 8.0 + 7.0);
+/// # Ok::<(), ndarray_mmap::Error>(())
+/// ```
 pub type MmapArrayMut<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadWrite>;
 
-/// An array in a file, written to in memory only. NumPy's mode `'c'`.
+/// An array in a file whose stores stay in memory (copy-on-write). NumPy's mode `'c'`.
 ///
-/// Pages that were not written to yet still show what others do to the file: it is no snapshot. For one, use
+/// Constructors: those of [`MmapArray`] except `map_sealed`. Only pages that are stored to take memory of their own, and the
+/// file never changes. It can be larger than memory.
+///
+/// It is no snapshot: pages that were not stored to still show what others do to the file. For a snapshot use
 /// [`load`](MmapArrayBase::load).
+/// ```
+/// use ndarray_mmap::MmapArrayCow;
+///
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-cow-{}.u8", std::process::id()));
+/// std::fs::write(&path, [1, 2, 3])?;
+/// // SAFETY: no other process or handle changes the file while `a` lives.
+/// let mut a = unsafe { MmapArrayCow::<u8>::open(&path)? };
+/// a[0] = 100;
+/// assert_eq!((a[0], std::fs::read(&path)?), (100, vec![1, 2, 3]));
+/// # drop(a);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
 
-/// An array in a file that has no name until it is [`publish`](MmapArrayBase::publish)ed. Safe: nobody else can reach it.
+/// An array in an unnamed file that is put at its path, whole, by [`publish`](MmapArrayBase::publish).
+///
+/// Constructors: [`stage`](MmapArrayBase::stage) and [`stage_npy`](MmapArrayBase::stage_npy). Both are safe, for nobody else
+/// can open the file, and both take the dimension and the order from the shape. Dropped before it is published, or killed, it
+/// leaves nothing behind.
+/// ```
+/// use ndarray_mmap::{MmapArray, Staged};
+///
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-staged-{}.npy", std::process::id()));
+/// let mut a = Staged::<f32>::stage_npy(&path, (0, 2))?;
+/// a.append(&ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]))?;
+/// assert!(!path.exists());
+/// a.publish()?; // readers see the old file or this one, never a part
+/// assert_eq!(MmapArray::<f32>::load_npy(&path)?.sum(), 10.0);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 
-/// An array that lies in a file: the owner of the mapping, and an ndarray array by [`Deref`].
+/// An array that lies in a file: it owns the memory map, and is an ndarray array by [`Deref`].
 ///
-/// Use it through its aliases [`MmapArray`], [`MmapArrayMut`], [`MmapArrayCow`] and [`Staged`]. All that is borrowed from it ends
-/// with it; arithmetic gives plain owned arrays.
+/// | you want to | use | |
+/// |---|---|---|
+/// | map a raw file, or a part of it | [`open`](Self::open), [`options`](Self::options) | `unsafe` |
+/// | map a `.npy` file | [`open_npy`](Self::open_npy) | `unsafe` |
+/// | read a file into memory | [`load`](Self::load), [`load_npy`](Self::load_npy) | |
+/// | make a file | [`create`](Self::create), [`create_npy`](Self::create_npy) | `unsafe` |
+/// | have a temporary array larger than memory | [`scratch`](Self::scratch) | |
+/// | make a file that appears atomically | [`stage`](Self::stage), [`stage_npy`](Self::stage_npy), then [`publish`](Self::publish) | |
 ///
-/// Dropping it releases the mapping, the file and its lock. What was stored is then visible to everybody and survives
-/// the end of the process; to survive a power cut it takes [`flush`](Self::flush).
+/// `A` is the element type, `D` the dimension, `M` the [mode](crate::mode). Write it by its aliases: [`MmapArray`]
+/// (read-only), [`MmapArrayMut`] (read-write), [`MmapArrayCow`] (copy-on-write) and [`Staged`].
 ///
-/// # Example: views cannot outlive the array
+/// # Example
+/// ```
+/// use ndarray::prelude::*;
+/// use ndarray_mmap::{MmapArray, MmapArrayMut};
+///
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-base-{}.npy", std::process::id()));
+/// // SAFETY: no other process or handle changes the file while `log` lives.
+/// let mut log = unsafe { MmapArrayMut::<f64>::create_npy(&path, (2, 3))? };
+/// log.fill(0.5);
+/// log.append(&array![[1.0, 2.0, 3.0]])?;
+/// log.flush()?; // on the disk when it returns
+/// log.close()?; // unmapped and unlocked now
+///
+/// // SAFETY: no other process or handle changes the file while `log` lives.
+/// let log = unsafe { MmapArray::<f64, Ix2>::open_npy(&path)? };
+/// let view: ArrayView2<f64> = log.view();
+/// assert_eq!(view.row(2), array![1.0, 2.0, 3.0]);
+/// assert_eq!(log.blocks().sum(), 9.0); // in bounded memory, however large the file
+/// # drop(log);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Life of an array
+/// Everything borrowed from it ends with it; arithmetic gives plain owned arrays. Dropping it releases the map, the file and
+/// its lock, and reports nothing: [`close`](Self::close) does. What was stored is visible to every process at once and
+/// survives the end of this one; [`flush`](Self::flush) makes it survive a power cut.
+///
+/// `Index`, `AsRef`, `From<&array> for ArrayView`, `IntoIterator`, `IntoNdProducer` (for [`Zip`](ndarray::Zip)) and, with the
+/// feature `rayon`, `IntoParallelIterator` are implemented for references to it. `Debug` prints shape, path and mode, never
+/// the contents; `Display` prints as ndarray does.
+///
+/// # What does not compile
+/// Views cannot outlive the array:
 /// ```compile_fail,E0505
 /// # use ndarray_mmap::MmapArray;
 /// # fn f(array: MmapArray<f64>) {
@@ -85,7 +185,7 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// # }
 /// ```
 ///
-/// # Example: what a mode cannot do does not compile
+/// Nor can an array do what its mode does not allow:
 /// ```compile_fail,E0596
 /// # fn f(mut array: ndarray_mmap::MmapArray<f64>) {
 /// array.fill(1.0);
@@ -96,14 +196,14 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// array.flush();
 /// # }
 /// ```
-/// Nor do elements that not every file could hold, or that have nothing to hold:
+/// Nor hold elements for which some bytes are invalid, or that have no size:
 /// ```compile_fail,E0277
 /// let a = ndarray_mmap::MmapArray::<bool>::load("flags.bin");
 /// ```
 /// ```compile_fail,E0080
 /// let a = ndarray_mmap::MmapArray::<()>::load("nothing.bin");
 /// ```
-/// nor, for writing, elements with padding, whose bytes would reach the file uninitialised:
+/// Nor, for writing, elements with padding, whose bytes would reach the file uninitialised:
 /// ```compile_fail,E0277
 /// #[repr(C)]
 /// #[derive(Clone, Copy)]
@@ -425,3 +525,13 @@ impl<A: fmt::Display, D: Dimension, M> fmt::Display for MmapArrayBase<A, D, M> {
         fmt::Display::fmt(&**self, f)
     }
 }
+
+// Below the methods above, in this order, on the array's page.
+#[deny(unsafe_code)]
+mod grow;
+
+#[deny(unsafe_code)]
+mod publish;
+
+#[deny(unsafe_code)]
+mod ndarray_traits;

@@ -10,6 +10,20 @@ pub mod platform {
     #![doc = include_str!("doc/PLATFORM.md")]
 }
 
+/// Architecture: the layers, what soundness rests on, the order of durable steps, how a fault travels.
+pub mod architecture {
+    #![doc = include_str!("doc/ARCHITECTURE.md")]
+}
+
+/// Tuning: every constant that speed depends on, its reason, and the measurement behind it.
+pub mod tuning {
+    #![doc = include_str!("doc/TUNING.md")]
+}
+
 #[cfg(doctest)]
 #[doc = include_str!("doc/REFUSED.md")]
 mod refused {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

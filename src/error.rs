@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys;
+
 /// The result of every fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -131,7 +133,7 @@ impl fmt::Display for Error {
         f.write_str(&self.0.message)?;
         if let Some(source) = &self.0.source {
             write!(f, ": {source}")?;
-            if is_descriptor_limit(source) {
+            if sys::is_descriptor_limit(source) {
                 f.write_str("; each mapped array holds one descriptor: raise RLIMIT_NOFILE, or close arrays")?;
             }
         }
@@ -182,16 +184,6 @@ pub(crate) fn shorten(text: &str) -> String {
         out.push('…');
     }
     out
-}
-
-#[cfg(unix)]
-fn is_descriptor_limit(e: &io::Error) -> bool {
-    e.raw_os_error() == Some(libc::EMFILE)
-}
-
-#[cfg(not(unix))]
-fn is_descriptor_limit(_: &io::Error) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::ArrayFile;
 use crate::layout::Extent;
 use crate::parallel::lock;
-use crate::sys::memory::tells_residency;
+use crate::sys::{self, memory::reports_residency};
 
 pub use mapping::Advice;
 use mapping::Mapping;
@@ -329,7 +329,7 @@ impl Storage {
 
     /// Whether the system reports which pages are in memory; if not, the three methods below guess.
     pub(crate) fn reports_residency(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| tells_residency(file.file()))
+        self.file.as_ref().is_some_and(|file| reports_residency(file.file()))
     }
 
     /// Whether none of the pages is in memory; also `false` where the system does not report it.
@@ -353,7 +353,7 @@ impl Storage {
     /// Whether [`read_at`](Self::read_at) can be used in place of the memory: that is the file's own, and none of it was
     /// replaced.
     pub(crate) fn can_read_at(&self) -> bool {
-        cfg!(any(target_os = "linux", target_os = "android"))
+        sys::MAPPING_SHOWS_WRITES
             && self.mapping.is_shared()
             && self.file.as_ref().is_some_and(ArrayFile::reads_anywhere)
             && self.check_poison().is_ok()

@@ -1,5 +1,5 @@
-//! Arrays that change their number of rows, and rows that are stored by a system call: the order of the steps, so that
-//! a failure, or a kill between any two of them, leaves an array that is whole.
+//! Arrays that change their number of rows, and rows that are stored by a system call. The order of the steps is such that
+//! a failure, or a kill between any two of them, leaves a whole array.
 
 use bytemuck::NoUninit;
 use ndarray::{ArrayRef, ArrayView, Axis, Dimension, Slice};
@@ -10,7 +10,8 @@ use crate::layout::{Alignment, Layout};
 use crate::mode::{Persistent, Supports};
 use crate::npy::{HeaderInPlace, MAGIC};
 
-/// Rows that do not lie in one piece are brought into one in pieces of about this many bytes.
+/// Rows that are not contiguous are copied together into buffers of about this many bytes: large enough that system calls
+/// do not count, small enough for a core's own cache.
 const PIECE: usize = 256 * 1024;
 
 /// An array as it was before its number of rows changed.
@@ -28,44 +29,44 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     ///
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`] if the block differs in any other axis, or the array has no axes.
-    /// - [`ErrorKind::Io`]: storage full ...
+    /// - [`ErrorKind::Io`]: storage full, and other errors of the system.
     /// - [`ErrorKind::InvalidInput`] if something else follows the array in the file (see below), or if the header of a
-    ///   `.npy` file is no longer the one that this array last read or wrote: somebody else has added rows,
-    ///   or written the header anew. Open the file again.
+    ///   `.npy` file is no longer the one that this array last read or wrote: somebody else has added rows, or rewritten the
+    ///   header. Open the file again.
     /// - [`ErrorKind::Truncated`] if the file is shorter than the array; [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
-    /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file, written by something that left no room in it, cannot
-    ///   tell the new shape: copy the array to a new file, as by [`create_npy`](Self::create_npy).
+    /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file has no room for the new shape, because the program that
+    ///   wrote it left none: copy the array to a new file, for example by [`create_npy`](Self::create_npy).
     ///
-    /// The array and its file are then as they were; if the system refuses even that, the array is poisoned.
+    /// The array and its file are then as they were. If the system refuses even that, the array is poisoned.
     ///
-    /// # What follows the array in the file
-    /// ... is not touched, and stops the array from growing or shrinking. The message says where it starts, so that you can
-    /// truncate the file there if that data is not needed.
+    /// # Bytes behind the array
+    /// Bytes that follow the array in the file are never touched, and keep the array from growing or shrinking. The message
+    /// states where they start, so that you can truncate the file there if that data is not needed.
     ///
-    /// The exception is what an append to a `.npy` file had stored when it was killed, before the header counted it: the next
-    /// call that grows or shrinks that array removes it. It is recognised by a mark on the file, the attribute
-    /// `user.ndarray-mmap.growing`, which says how far this one growth was to reach and from which header on. The mark is
-    /// worth nothing once the header is another one, in a copy of the file, and for what lies beyond its reach;
-    /// [`close`](Self::close) and drop take it back. And only an array that has the file's [lock](crate::Lock) to itself sets
-    /// a mark, or goes by one: so whoever left it is gone.
+    /// There is one exception: rows that an append to a `.npy` file had stored when it was killed, before the header counted
+    /// them. The next call that grows or shrinks the array removes them. They are recognised by a mark on the file, the
+    /// extended attribute `user.ndarray-mmap.growing`. It states how far that one growth was to reach, and from which header
+    /// on; it means nothing beside another header, on a copy of the file, or for bytes beyond its reach.
+    /// [`close`](Self::close) and drop remove it. Only an array that holds the file's [lock](crate::Lock) exclusively sets a
+    /// mark, or goes by one: so the process that left it is gone.
     ///
-    /// Where there is no such lock ([`Lock::None`](crate::Lock::None), file systems without locks), or a file cannot have a
+    /// Without such a lock ([`Lock::None`](crate::Lock::None), file systems without locks), and where a file cannot have a
     /// mark (some network file systems, tmpfs before Linux 6.6, systems other than Linux and macOS, an array behind
     /// something else in its file), what a killed append left behind is refused too.
     ///
     /// # Fork
-    /// Of an array that a child process inherits by `fork`, lock, mark and the space set aside stay the parent's: the child
-    /// may read and store, drop and close it, but only one of the two may change its length, and only one should
-    /// [`flush`](Self::flush) it, for a failed write-back is reported once. (What the child passes over is not evicted.)
+    /// When a child process inherits an array by `fork`, lock, mark and the space set aside remain the parent's. The child may
+    /// read, store, drop and close. Only one of the two may change the array's length, and only one should
+    /// [`flush`](Self::flush) it, for the system reports a failed write-back once. (Blocks that the child passes over are not
+    /// evicted.)
     ///
     /// # Live readers
-    /// The header of a `.npy` file is written last, when the rows are there: whoever opens it at any moment finds the
-    /// array without them or with them. In a raw file the rows that were complete stay as they are.
+    /// The header of a `.npy` file is written last, when the rows are there: a reader that opens the file at any moment finds
+    /// the array without the new rows or with them. In a raw file the rows that were complete stay as they are; a killed
+    /// append may leave rows of zeros behind them.
     ///
-    /// In a raw file a killed append may leave rows of zeros behind them.
-    ///
-    /// What reads a header only once, as NumPy does, could meet one of which half is new: an error, or fewer rows than
-    /// there are, never wrong ones. Mostly one digit is all that changes, and in some 90,000 openings by NumPy beside
+    /// A reader that reads the header only once, as NumPy does, could meet one of which half is new. It then gets an error, or
+    /// fewer rows than there are, never wrong ones. Mostly a single digit changes, and in some 90,000 openings by NumPy beside
     /// writers at full speed it did not happen.
     ///
     /// # Example: a log of readings
@@ -88,8 +89,8 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// Makes the array `n` rows long: along the outermost axis in memory, which is the first in C order and the last in
     /// Fortran order. New rows are zero; rows beyond the new end are gone.
     ///
-    /// They are gone for everybody: whoever has them mapped, or reads them at that moment, was promised that they stay.
-    /// Where others look on, only add rows.
+    /// They are gone for every process: one that has them mapped, or is reading them, was promised that they stay. While
+    /// others read the file, only add rows.
     ///
     /// # Errors
     /// Those of [`append`](Self::append), but for the block's shape.
@@ -98,11 +99,11 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         resized.map_err(|e| self.named(e))
     }
 
-    /// Stores whole rows from row `start` on, by a system call: `rows` are as in [`append`](Self::append). The array shows them at once.
+    /// Stores whole rows from row `start` on, by a system call: `rows` is as in [`append`](Self::append). The array shows them
+    /// at once.
     ///
-    /// For a few rows here and there: a store through the mapping makes the system write back all that it keeps in one
-    /// piece, up to 2 MiB for a row; this, only the pages the rows lie in. The gain is at the next
-    /// [`flush`](Self::flush).
+    /// For a few scattered rows. A store through the mapping makes the system write back the whole folio that it lies in, up to
+    /// 2 MiB; this writes only the pages that the rows lie in. The gain comes with the next [`flush`](Self::flush).
     ///
     /// Outside Linux, and for a file opened by a handle that appends, it stores through the mapping.
     ///
@@ -145,8 +146,8 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         stored.and_then(|()| self.rewrite_header(&header)).map_err(|e| self.undo(before, header, e))
     }
 
-    /// Adds rows to the file by writing them, which for so few is one step: the length never is without them, whoever
-    /// looks or kills.
+    /// Adds rows to the file by writing them. For so few bytes that is one step: nobody sees the new length without the rows,
+    /// not even after a kill.
     fn write_at_end(&mut self, block: &ArrayRef<A, D>, end: u64) -> Result<()> {
         let Some(axis) = self.layout().outermost() else { return Ok(()) };
         write_block(block.view(), axis, |bytes, at| self.storage_mut().file_mut()?.write_at_end(bytes, end + at as u64))
@@ -168,7 +169,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             let grown = self.grow_to(new).and_then(|()| self.rewrite_header(&header));
             return grown.map_err(|e| self.undo(before, header, e));
         }
-        // The header goes before what it counts, and the memory before what it shows.
+        // The header shrinks before the rows that it counts go, and the mapping before the bytes that it shows.
         self.mark_growth(&header, old_end)?;
         let shrunk =
             self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
@@ -190,14 +191,14 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         ))
     }
 
-    /// What a `.npy` header will have to say, before anything is done that it might have no room for.
+    /// The `.npy` header for the new shape. Built before anything is changed, for the header may have no room for it.
     fn header_of(&mut self, new: &Layout<D>) -> Result<Option<HeaderInPlace>> {
         let axis = new.outermost().map_or(0, |axis| axis.index());
         self.header().as_ref().map(|header| header.with_rows(axis, new.rows())).transpose()
     }
 
-    /// Shows readers of a `.npy` file the new shape: the last step of growing, by one system call. Writes what is new in the
-    /// header, and no more: mostly that is one digit, which no reader can see half of.
+    /// Shows readers of a `.npy` file the new shape: the last step of growing, by one system call. Writes only the bytes that
+    /// differ: mostly one digit, which no reader can see half of.
     fn rewrite_header(&mut self, new: &Option<HeaderInPlace>) -> Result<()> {
         let Some((new, old)) = new.as_ref().zip(self.header().clone()) else { return Ok(()) };
         self.patch_header(new, old.bytes())?;
@@ -213,7 +214,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         self.storage_mut().write_at(&header.bytes()[new], offset)
     }
 
-    /// Adds zero rows at the end, which has been checked. First the file, which can fail, then the mapping.
+    /// Adds zero rows at the end, which has been checked. The file grows first, for that can fail, then the mapping.
     fn grow_to(&mut self, new: Layout<D>) -> Result<()> {
         let end = new.span(self.offset(), Alignment::InPlace)?.end();
         let file = self.storage_mut().file_mut()?;
@@ -222,17 +223,17 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         self.relayout(new)
     }
 
-    /// Back to what was before a failure, of a file that may have the `new` header.
+    /// Undoes what was done before a failure. The file may have the `new` header by then.
     ///
-    /// A file that was made shorter stays so: what was cut off is gone, and zeros in its place would be a lie. If not all is
-    /// as it was before, nothing more is known, and the array is poisoned; the mark stays, for the next who opens the file.
+    /// A file that was made shorter stays so: what was cut off is gone, and zeros in its place would be a lie. If not everything
+    /// could be undone, the array is poisoned, and the mark stays for the next process that opens the file.
     fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, failure: Error) -> Error {
         let undone = matches!(self.undo_steps(before, new), Ok(true));
         if !undone {
             self.storage().poison();
         }
         if let Ok(file) = self.storage_mut().file_mut() {
-            if undone { file.unmark_growth() } else { file.leave_growth_marked() }
+            if undone { file.unmark_growth() } else { file.keep_growth_mark() }
         }
         failure
     }
@@ -248,7 +249,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             self.relayout(layout)?;
         }
         if let Some((old, new)) = header.zip(new) {
-            // Part of it may be what the failed write has made of it; anything else is somebody else's.
+            // A part may be what the failed write has made of it; any other difference is somebody else's.
             let in_file = self.header_in_file(&old)?;
             if !old.could_become(&in_file, &new) {
                 return Ok(false);
@@ -256,12 +257,12 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             self.patch_header(&old, &in_file)?;
             *self.header() = Some(old);
         }
-        // What others have added to a file that did not grow is theirs, and no harm to the array.
-        self.storage_mut().file_mut()?.take_back_growth(old_end)
+        // What others have added to a file that did not grow is theirs, and does not harm the array.
+        self.storage_mut().file_mut()?.undo_growth(old_end)
     }
 
-    /// Whether the file still is what this array knows of it: as long at least, with the same header before it. Where the
-    /// array ends, in bytes from the start of the file.
+    /// Checks that the file is still what this array knows: at least as long, with the same header. Returns where the array
+    /// ends, in bytes from the start of the file.
     fn check_file(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Alignment::InPlace)?.end();
@@ -282,11 +283,11 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         Ok(end)
     }
 
-    /// The file has to end with the array, unless it goes on with what a killed append left behind, which is removed.
+    /// Checks that the file ends with the array. What a killed append left behind is removed.
     fn check_nothing_follows(&mut self, end: u64) -> Result<()> {
         let len = self.storage_mut().file_mut()?.len();
         let left_behind = len > end && self.is_left_behind(end, len)?;
-        if len == end || left_behind && self.storage_mut().file_mut()?.remove_left_behind(end, len)? {
+        if len == end || left_behind && self.storage_mut().file_mut()?.remove_interrupted_growth(end, len)? {
             return Ok(());
         }
         Err(Error::new(
@@ -298,7 +299,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         ))
     }
 
-    /// Before the file has bytes up to `reach` that this header, which stands in it meanwhile, does not count.
+    /// Marks the file before it has bytes up to `reach` that `header`, which is in it meanwhile, does not count.
     fn mark_growth(&mut self, header: &Option<HeaderInPlace>, reach: u64) -> Result<()> {
         if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
             self.storage_mut().file_mut()?.mark_growth(header.bytes(), reach);
@@ -306,7 +307,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         Ok(())
     }
 
-    /// As many bytes as the header has, if the file has them.
+    /// The bytes that are now in the header's place.
     fn header_in_file(&mut self, header: &HeaderInPlace) -> Result<Vec<u8>> {
         let mut in_file = vec![0; header.bytes().len()];
         let got = self.storage_mut().file_mut()?.read_at(&mut in_file, header.offset())?;
@@ -314,15 +315,14 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         Ok(in_file)
     }
 
-    /// Whether the bytes behind the array are what an append had stored when it was killed, and no header counts. Only then
-    /// nobody misses them.
+    /// Whether the bytes behind the array are what a killed append had stored, so that nobody misses them.
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
-        // A mark is of a file that is nothing but a `.npy` file of this array.
+        // Only a file that is nothing but the `.npy` file of this array has a mark.
         let Some(header) = self.header().clone().filter(|header| header.offset() == 0) else { return Ok(false) };
-        if self.storage_mut().file_mut()?.reach_of_killed(header.bytes())?.is_none_or(|reach| len > reach) {
+        if self.storage_mut().file_mut()?.interrupted_growth(header.bytes())?.is_none_or(|reach| len > reach) {
             return Ok(false);
         }
-        // `np.save` to an open file puts one array behind another.
+        // `np.save` to an open file writes one array behind another.
         let mut magic = [0; MAGIC.len()];
         self.storage_mut().file_mut()?.read_at(&mut magic, end)?;
         Ok(&magic != MAGIC)
@@ -352,19 +352,18 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
                 self.storage_mut().write_at(bytes, offset + at as u64)
             });
         }
-        // There may be no space for it yet.
+        // A sparse file may have no space for them yet.
         self.guarded_mut(|mut view| view.slice_axis_mut(axis, Slice::from(start..start + rows)).assign(block))
     }
 }
 
-/// The system copies at least what lies in one page of a file in one go. (There are smaller pages nowhere, and the
-/// larger ones of some systems are not needed here.)
+/// The system copies what lies in one page of a file in one step. (4096 is the smallest page size that there is.)
 fn in_one_page(start: u64, end: u64) -> bool {
     const PAGE: u64 = 4096;
     start / PAGE == end.saturating_sub(1) / PAGE
 }
 
-/// Passes on the bytes of a block, in the order of the file, and where each piece starts.
+/// Passes the bytes of a block to `write`, in the order of the file, with their offset.
 fn write_block<A: NoUninit, D: Dimension>(
     block: ArrayView<'_, A, D>,
     outermost: Axis,

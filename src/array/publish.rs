@@ -1,4 +1,4 @@
-//! Arrays whose file appears at its path whole, or not at all.
+//! Staged arrays: their file appears at its path atomically.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use crate::file::{Destination, NotPublished, PendingFile, Published};
 use crate::mode::Staging;
 
 impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
-    /// Brings the array to the disk, releases it, and puts its file at its path in one step, in place of what is there;
-    /// then brings the name to the disk too. Whoever opens the path at any moment finds the old file or the new one,
-    /// whole; whoever has the old one mapped keeps it.
+    /// Flushes the array, closes it, and puts its file at its path atomically, in place of what is there; then flushes the name
+    /// too. A process that opens the path at any moment finds the old file or the new one, whole. One that has the old file
+    /// mapped keeps it.
     ///
-    /// Links, permissions, and what is no regular file are treated as by [`create`](MmapArrayBase::create). Where the system
-    /// makes files without a name but gives them none, the array is copied into one that has a name, which takes its time,
-    /// and its space twice.
+    /// Symbolic links, permissions, and anything but a regular file are treated as by [`create`](MmapArrayBase::create). Some
+    /// file systems make unnamed files but cannot name them; there the array is copied to a file that has a name, which
+    /// takes time, and its disk space twice.
     ///
     /// # Errors
-    /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create); the path is then as it was, unless only the
+    /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create). The path is then as it was, unless only the
     /// very last step failed, and the staged array is gone.
     pub fn publish(self) -> Result<()> {
         self.publish_by(Destination::replace, PendingFile::publish_shared)
@@ -46,7 +46,7 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
             file.release_reserve(file.len())?;
             let pending = file.into_pending();
             pending.inherit(&destination)?;
-            // All of it, the header too, is there before the name is.
+            // The whole file, the header included, is on the disk before the name is.
             pending.sync()?;
             pending.share();
             let published = match publish(pending, destination.clone()) {

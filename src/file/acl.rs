@@ -1,5 +1,4 @@
 //! Access control lists as Linux stores them: pure arithmetic, on bytes that somebody else wrote.
-#![cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 
 /// The access control list of one file, by the rules of POSIX.1e.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::not_regular;
 use super::permissions::Permissions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{self, Ownership, retry_on_interrupt};
 
 /// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
 #[derive(Clone, Debug)]
@@ -47,14 +48,14 @@ impl Destination {
             }
             // There are links which the system follows by itself, to open files: what their text says is another file
             // then, or none.
-            let reached = match retried(|| fs::metadata(&destination.named)) {
+            let reached = match retry_on_interrupt(|| fs::metadata(&destination.named)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 reached => Some(reached.map_err(|e| Error::io("cannot look at the path", e))?),
             };
             looks += 1;
             match (&found, &reached) {
                 (None, None) => return Ok(destination),
-                (Some(found), Some(reached)) if are_one(found, reached) => return Ok(destination),
+                (Some(found), Some(reached)) if sys::file_id(found) == sys::file_id(reached) => return Ok(destination),
                 // Somebody may just have put another file there.
                 _ if looks < MOST_LOOKS => {}
                 (_, Some(reached)) if !reached.is_file() => return Err(not_regular(reached)),
@@ -74,7 +75,7 @@ impl Destination {
                 return Ok((destination, Some(found)));
             }
             check_trusted(&destination.folder, &found, STRANGERS_LINK)?;
-            let link = retried(|| fs::read_link(&destination.path))
+            let link = retry_on_interrupt(|| fs::read_link(&destination.path))
                 .map_err(|e| Error::io("cannot follow the symbolic link", e))?;
             let next = Self::at(&destination.folder.join(link))?;
             destination = Self { named: destination.named, ..next };
@@ -127,7 +128,7 @@ impl Destination {
 
 /// `None` where nothing is. A symbolic link is not followed.
 fn look(path: &Path) -> Result<Option<Metadata>> {
-    match retried(|| fs::symlink_metadata(path)) {
+    match retry_on_interrupt(|| fs::symlink_metadata(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         found => found.map(Some).map_err(|e| Error::io("cannot look at the path", e)),
     }
@@ -140,7 +141,7 @@ fn check_replaceable(destination: &Destination, found: &Metadata) -> Result<(Per
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    never_wait_nor_follow(&mut options);
+    sys::open_without_waiting_or_following(&mut options);
     let file = options
         .open(&destination.path)
         .map_err(|e| Error::io("cannot open the existing file for reading and writing", e))?;
@@ -156,53 +157,15 @@ fn check_replaceable(destination: &Destination, found: &Metadata) -> Result<(Per
 /// traps: a link leads the rights of whoever follows it to a file of the stranger's choice, and a file keeps its owner.
 /// The kernel guards `open` against both (`protected_symlinks`, `protected_regular`), but not those who ask where a link
 /// leads.
-#[cfg(unix)]
 pub(super) fn check_trusted(folder: &Path, found: &Metadata, refusal: &'static str) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
     const STICKY_AND_FOR_EVERYBODY: u32 = 0o1002;
-    if found.uid() == rustix::process::geteuid().as_raw() {
-        return Ok(());
+    let Some(owner) = sys::ownership(found).filter(|owner| owner.user != sys::effective_user()) else { return Ok(()) };
+    let folder = retry_on_interrupt(|| fs::metadata(folder)).map_err(|e| Error::io("cannot look at the folder", e))?;
+    let is_open = |folder: &Ownership| {
+        folder.mode & STICKY_AND_FOR_EVERYBODY == STICKY_AND_FOR_EVERYBODY && folder.user != owner.user
+    };
+    if sys::ownership(&folder).is_some_and(|folder| is_open(&folder)) {
+        return Err(Error::io(refusal, io::ErrorKind::PermissionDenied.into()));
     }
-    let folder = retried(|| fs::metadata(folder)).map_err(|e| Error::io("cannot look at the folder", e))?;
-    if folder.mode() & STICKY_AND_FOR_EVERYBODY != STICKY_AND_FOR_EVERYBODY || found.uid() == folder.uid() {
-        return Ok(());
-    }
-    Err(Error::io(refusal, io::ErrorKind::PermissionDenied.into()))
-}
-
-#[cfg(not(unix))]
-pub(super) fn check_trusted(_: &Path, _: &Metadata, _: &'static str) -> Result<()> {
     Ok(())
-}
-
-#[cfg(unix)]
-pub(super) fn are_one(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Where links say all there is to say.
-#[cfg(not(unix))]
-fn are_one(_: &Metadata, _: &Metadata) -> bool {
-    true
-}
-
-/// For what was no symbolic link a moment ago, and may be one now.
-#[cfg(unix)]
-pub(super) fn never_wait_nor_follow(options: &mut OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
-}
-
-#[cfg(not(unix))]
-pub(super) fn never_wait_nor_follow(_: &mut OpenOptions) {}
-
-/// Some file systems, those of other processes for one, give up a call for a signal before they have done anything.
-pub(super) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }

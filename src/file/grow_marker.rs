@@ -1,14 +1,15 @@
-//! A mark on a `.npy` file that is growing: by it, what a killed append left behind is told from what somebody else put
-//! there.
+//! A mark on a `.npy` file that is growing. It tells bytes that a killed append left behind from bytes that somebody else
+//! put there.
 //!
-//! It says how far the growth goes, and from which header on; it is worth nothing beside another header, and for a copy of the
-//! file. It is an attribute, so that no byte of the file says more than NumPy would have written.
+//! It states how far the growth goes, and from which header on. Beside another header, and on a copy of the file, it means
+//! nothing. It is an extended attribute, so that the file holds no byte but those that NumPy would have written.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::time::SystemTime;
 
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+use crate::sys;
+
 const NAME: &str = "user.ndarray-mmap.growing";
 
 /// What is in the mark, as text: `1 4096 0123456789abcdef`, that is the version of this format, the length in bytes that
@@ -44,7 +45,8 @@ impl Identity {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let created = metadata.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Ok(Self { inode: inode(&metadata), created: created.map_or(0, |since| since.as_nanos()) })
+        let inode = sys::file_id(&metadata).map_or(0, |(_, inode)| inode);
+        Ok(Self { inode, created: created.map_or(0, |since| since.as_nanos()) })
     }
 }
 
@@ -58,33 +60,15 @@ fn fingerprint(file: Identity, header: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-#[cfg(unix)]
-fn inode(file: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(file)
-}
-
-#[cfg(not(unix))]
-fn inode(_: &Metadata) -> u64 {
-    0
-}
-
-/// Where there are no attributes, nothing will be told apart.
+/// Where there are no attributes, a growth that was killed cannot be told from what others have added.
 pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
     let text = Mark { reach, from: fingerprint(identity, header) }.to_text();
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    let _ = rustix::fs::fsetxattr(file, NAME, text.as_bytes(), rustix::fs::XattrFlags::empty());
-    let _ = (file, text);
+    let _ = sys::set_attribute(file, NAME, text.as_bytes());
 }
 
-/// Whether it is gone.
+/// Returns whether it is gone.
 pub(super) fn unmark(file: &File) -> bool {
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    return rustix::fs::fremovexattr(file, NAME).is_ok();
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    {
-        let _ = file;
-        true
-    }
+    sys::remove_attribute(file, NAME).is_ok()
 }
 
 pub(super) fn is_marked(file: &File) -> bool {
@@ -97,20 +81,13 @@ pub(super) fn reach(file: &File, header: &[u8]) -> io::Result<Option<u64>> {
     Ok((mark.from == fingerprint(Identity::of(file)?, header)).then_some(mark.reach))
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+/// `None` also for a mark that is not of this format.
 fn read(file: &File) -> io::Result<Option<Mark>> {
-    let mut text = [0_u8; 64];
-    match rustix::fs::fgetxattr(file, NAME, &mut text) {
-        Ok(len) => Ok(std::str::from_utf8(&text[..len]).ok().and_then(Mark::parse)),
-        Err(rustix::io::Errno::IO) => Err(rustix::io::Errno::IO.into()),
-        // There is none, or nothing of ours, or none can be had.
+    match sys::attribute(file, NAME) {
+        Ok(text) => Ok(text.and_then(|text| Mark::parse(std::str::from_utf8(&text).ok()?))),
+        Err(e) if sys::is_disk_error(&e) => Err(e),
         Err(_) => Ok(None),
     }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn read(_: &File) -> io::Result<Option<Mark>> {
-    Ok(Mark::parse(""))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Advisory locks, so that two openings of one file that would break each other's promise find out.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::grow_marker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::FileAccess;
+use crate::sys;
 
 /// What an opening by path asks of the file's advisory lock: shared for reading (and copy-on-write), exclusive for
 /// writing, held until the array is closed or dropped, and never waited for.
@@ -50,57 +51,37 @@ pub enum Lock {
 
 impl Lock {
     /// Whether there is a lock now. Never upgrades: a failed upgrade would lose the lock that was there.
-    pub(super) fn take(self, file: &File, rights: FileAccess) -> Result<bool> {
-        if self == Lock::None || cfg!(windows) {
+    pub(super) fn take(self, file: &File, access: FileAccess) -> Result<bool> {
+        if self == Lock::None || !sys::HAS_ADVISORY_LOCKS {
             return Ok(false);
         }
-        loop {
-            let taken = if rights.writes_file() { file.try_lock() } else { file.try_lock_shared() };
-            return match taken {
+        let taken = sys::retry_on_interrupt(|| {
+            let taken = if access.writes_file() { file.try_lock() } else { file.try_lock_shared() };
+            match taken {
                 Ok(()) => Ok(true),
-                Err(TryLockError::WouldBlock) => Err(locked(file, rights)),
-                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(TryLockError::Error(e)) if !has_no_locks(&e) => {
-                    Err(Error::io("cannot lock the file (`Lock::None` opens it without a lock)", e))
-                }
-                Err(TryLockError::Error(_)) if self == Lock::BestEffort => Ok(false),
-                Err(TryLockError::Error(e)) => Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the file cannot be locked, and `Lock::Required` was asked for",
-                )
-                .with_source(e)),
-            };
+                Err(TryLockError::WouldBlock) => Ok(false),
+                Err(TryLockError::Error(e)) => Err(e),
+            }
+        });
+        match taken {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(locked(file, access)),
+            Err(e) if !sys::lacks_locks(&e) => {
+                Err(Error::io("cannot lock the file (`Lock::None` opens it without a lock)", e))
+            }
+            Err(_) if self == Lock::BestEffort => Ok(false),
+            Err(e) => {
+                Err(Error::new(ErrorKind::Unsupported, "the file cannot be locked, and `Lock::Required` was asked for")
+                    .with_source(e))
+            }
         }
     }
 
-    /// What others may do with the file meanwhile, in the words of `CreateFileW`.
-    #[cfg(windows)]
-    pub(super) fn share_mode(self, rights: FileAccess) -> u32 {
-        const READ: u32 = 1;
-        const WRITE: u32 = 2;
-        const DELETE: u32 = 4;
-        match self {
-            Lock::None => READ | WRITE | DELETE,
-            _ if rights.writes_file() => DELETE,
-            _ => READ | DELETE,
-        }
+    /// Where there are no advisory locks, what a handle shares serves instead.
+    pub(super) fn share(self, options: &mut OpenOptions, access: FileAccess) {
+        let with_readers = self == Lock::None || !access.writes_file();
+        sys::share(options, with_readers, self == Lock::None);
     }
-}
-
-/// Whether it says that the file system has no locks, rather than that this one could not be had.
-fn has_no_locks(e: &io::Error) -> bool {
-    /// What Linux's network file systems say for "not supported"; it has no name outside of the kernel.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const ENOTSUPP: i32 = 524;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if e.raw_os_error() == Some(ENOTSUPP) {
-        return true;
-    }
-    #[cfg(unix)]
-    if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) {
-        return true;
-    }
-    e.kind() == io::ErrorKind::Unsupported
 }
 
 /// An open file that gives its lock back when it is dropped, and before that takes back its mark. Closing it would not
@@ -136,8 +117,8 @@ impl LockedFile {
     }
 
     /// See [`Lock::take`]. Who only reads shares the lock.
-    pub(super) fn note_lock(&self, taken: bool, rights: FileAccess) {
-        self.exclusive.store(taken && rights.writes_file(), Ordering::Relaxed);
+    pub(super) fn note_lock(&self, taken: bool, access: FileAccess) {
+        self.exclusive.store(taken && access.writes_file(), Ordering::Relaxed);
     }
 
     pub(super) fn is_exclusive(&self) -> bool {
@@ -164,7 +145,7 @@ impl LockedFile {
         self.marked = self.marked && !grow_marker::unmark(&self.file);
     }
 
-    pub(super) fn reach_of_killed(&self, header: &[u8]) -> io::Result<Option<u64>> {
+    pub(super) fn interrupted_growth(&self, header: &[u8]) -> io::Result<Option<u64>> {
         grow_marker::reach(&self.file, header)
     }
 
@@ -175,7 +156,7 @@ impl LockedFile {
     }
 
     /// The mark stays when the file is closed.
-    pub(super) fn leave_growth_marked(&mut self) {
+    pub(super) fn keep_growth_mark(&mut self) {
         self.marked = false;
     }
 }
@@ -201,9 +182,9 @@ impl Drop for LockedFile {
     }
 }
 
-fn locked(file: &File, rights: FileAccess) -> Error {
-    let wanted = if rights.writes_file() { "an exclusive" } else { "a shared" };
-    let holder = if is_held_here(file) {
+fn locked(file: &File, access: FileAccess) -> Error {
+    let wanted = if access.writes_file() { "an exclusive" } else { "a shared" };
+    let holder = if sys::holds_lock(file) {
         "this process has the file open already, perhaps in a variable that a later one of the same name hides: it keeps the \
          lock until it is dropped or closed"
     } else {
@@ -212,38 +193,13 @@ fn locked(file: &File, rights: FileAccess) -> Error {
     Error::new(ErrorKind::Locked, format!("{wanted} lock was refused: {holder}; `Lock::None` opens it all the same"))
 }
 
-/// Whether this process is known to hold a lock of the file.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_held_here(file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let (Ok(metadata), Ok(locks)) = (file.metadata(), std::fs::read_to_string("/proc/locks")) else { return false };
-    let (device, process) = (metadata.dev(), std::process::id());
-    // `1: FLOCK  ADVISORY  WRITE 708 fe:00:1835 0 EOF`: see proc_locks(5).
-    let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(device), rustix::fs::minor(device), metadata.ino());
-    locks.lines().any(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        words.contains(&"FLOCK") && words.contains(&place.as_str()) && words.contains(&process.to_string().as_str())
-    })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_held_here(_: &File) -> bool {
-    false
-}
-
-/// On Windows a conflict shows when the file is opened.
-pub(super) fn sharing_conflict(error: Error) -> Error {
-    #[cfg(windows)]
-    {
-        const ERROR_SHARING_VIOLATION: i32 = 32;
-        use std::error::Error as _;
-        let source = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
-        if source.and_then(std::io::Error::raw_os_error) == Some(ERROR_SHARING_VIOLATION) {
-            return Error::new(
-                ErrorKind::Locked,
-                "the file is open elsewhere, in this process or another; `Lock::None` opens it if they share it",
-            );
-        }
+/// Where handles exclude each other, a conflict shows when the file is opened.
+pub(super) fn cannot_open(e: io::Error) -> Error {
+    if sys::is_sharing_violation(&e) {
+        return Error::new(
+            ErrorKind::Locked,
+            "the file is open elsewhere, in this process or another; `Lock::None` opens it if they share it",
+        );
     }
-    error
+    Error::io("cannot open", e)
 }

@@ -7,12 +7,14 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::destination::{self, Destination, retried};
+use super::destination::{Destination, check_trusted};
+use super::growth::extend;
 use super::lock::LockedFile;
 use super::permissions::{PRIVATE, Permissions};
-use super::{ArrayFile, Lock, extend};
+use super::{ArrayFile, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::FileAccess;
+use crate::sys::{self, Anonymous, retry_on_interrupt};
 
 /// A new file that is not at its path yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -85,70 +87,35 @@ impl PendingFile {
     }
 
     /// `Ok(None)` where the file system, or the kernel, has no unnamed files.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn unnamed(folder: &Path, mode: u32) -> Result<Option<Self>> {
-        use rustix::fs::{Mode, OFlags};
-        use rustix::io::{Errno, retry_on_intr};
-        // Naming it later goes through /proc.
-        if !Path::new("/proc/self/fd").try_exists().map_err(cannot_create)? {
-            return Ok(None);
-        }
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match retry_on_intr(|| rustix::fs::open(folder, flags, Mode::from_raw_mode(mode))) {
-            Ok(file) => Ok(Some(Self { file: LockedFile::new(file.into(), true), len: 0, name: None })),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
-            Err(e) => Err(cannot_create(e.into())),
-        }
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn unnamed(_: &Path, _: u32) -> Result<Option<Self>> {
-        Ok(None)
+        let file = sys::open_unnamed(folder, mode).map_err(cannot_create)?;
+        Ok(file.map(|file| Self { file: LockedFile::new(file, true), len: 0, name: None }))
     }
 
     fn with_name(folder: &Path, mode: u32) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-        let _ = mode;
+        let mut options = new_file();
+        sys::create_with_mode(&mut options, mode);
         let (file, name) = TemporaryName::in_folder(folder, |path| options.open(path))?;
         Ok(Self { file: LockedFile::new(file, true), len: 0, name: Some(name) })
     }
 
-    /// A file that loses its name before anybody is told of it.
-    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+    /// A file that nobody else can open, where the file system has no unnamed ones.
     fn unlinked(folder: &Path) -> Result<Self> {
-        let mut pending = Self::with_name(folder, PRIVATE)?;
-        pending.name = None;
-        Ok(pending)
-    }
-
-    /// Here a file without a name is to be had in one step, or not safely.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn unlinked(_: &Path) -> Result<Self> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "the file system of the folder for temporary files has no unnamed files (O_TMPFILE); set TMPDIR to one that has",
-        ))
-    }
-
-    /// A file that nobody else can open, and that is gone when it is closed.
-    #[cfg(windows)]
-    fn unlinked(folder: &Path) -> Result<Self> {
-        use std::os::windows::fs::OpenOptionsExt;
-        const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
-        let (file, name) = TemporaryName::in_folder(folder, |path| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .share_mode(0)
-                .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
-                .open(path)
-        })?;
-        name.forget();
-        Ok(Self { file: LockedFile::new(file, true), len: 0, name: None })
+        match sys::ANONYMOUS {
+            Anonymous::Impossible => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the file system of the folder for temporary files has no unnamed files (O_TMPFILE); set TMPDIR to one \
+                 that has",
+            )),
+            Anonymous::Unlinked => Ok(Self { name: None, ..Self::with_name(folder, PRIVATE)? }),
+            Anonymous::DeletedOnClose => {
+                let mut options = new_file();
+                sys::delete_on_close(&mut options);
+                let (file, name) = TemporaryName::in_folder(folder, |path| options.open(path))?;
+                name.forget();
+                Ok(Self { file: LockedFile::new(file, true), len: 0, name: None })
+            }
+        }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -178,7 +145,7 @@ impl PendingFile {
     /// the lock keeps others from taking its first name for one that was left behind.
     pub(crate) fn share(&self) {
         // Where there are no locks, nobody is kept out.
-        let _ = retried(|| self.file.try_lock_shared().map_err(io::Error::from));
+        let _ = retry_on_interrupt(|| self.file.try_lock_shared().map_err(io::Error::from));
     }
 
     /// Waits until the file is on the disk, whatever there is of it.
@@ -205,8 +172,8 @@ impl PendingFile {
     ) -> Published {
         self.look_again(&mut destination)?;
         if self.name.is_none() && destination.old.is_none() {
-            match link_unnamed(&self.file, &destination.path) {
-                Ok(()) => return Ok(self.into_backing(Some(destination))),
+            match sys::link_unnamed(&self.file, &destination.path) {
+                Ok(()) => return Ok(self.into_array_file(Some(destination))),
                 // Whoever was that quick is replaced as if he had come first.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.look_again(&mut destination)?,
                 Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
@@ -219,10 +186,10 @@ impl PendingFile {
                 Err(e) => return Err(NotPublished::Nameless(self, e)),
             },
         };
-        let renamed = retried(|| fs::rename(&name.0, &destination.path));
+        let renamed = retry_on_interrupt(|| fs::rename(&name.0, &destination.path));
         renamed.map_err(|e| Error::io("cannot put the new file at its path", e))?;
         name.forget();
-        Ok(self.into_backing(Some(destination)))
+        Ok(self.into_array_file(Some(destination)))
     }
 
     /// To make and fill a file may have taken long. Whoever has closed the old one to others meanwhile, or put another
@@ -235,15 +202,15 @@ impl PendingFile {
     /// The last step of `create_new`: puts the file at its path, where nothing may be.
     pub(crate) fn publish_new(mut self, destination: Destination) -> Published {
         match &self.name {
-            Some(name) => rename_new(&name.0, &destination.path).map_err(cannot_create)?,
-            None => match link_unnamed(&self.file, &destination.path) {
+            Some(name) => sys::rename_noreplace(&name.0, &destination.path).map_err(cannot_create)?,
+            None => match sys::link_unnamed(&self.file, &destination.path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(cannot_create(e).into()),
                 Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
             },
         }
         drop(self.name.take());
-        Ok(self.into_backing(Some(destination)))
+        Ok(self.into_array_file(Some(destination)))
     }
 
     /// The same bytes in a file that has a temporary name from the start, and the same permissions, on the disk. Until it is
@@ -255,7 +222,7 @@ impl PendingFile {
             .rewind()
             .and_then(|()| to.rewind())
             // What was copied before an interruption stays so: the positions tell.
-            .and_then(|()| retried(|| io::copy(&mut from, &mut to)))
+            .and_then(|()| retry_on_interrupt(|| io::copy(&mut from, &mut to)))
             .and_then(|_| to.stream_position());
         let copied = copied.map_err(|e| Error::io("cannot copy the staged file", e))?;
         if copied != self.len {
@@ -272,7 +239,7 @@ impl PendingFile {
         ArrayFile { path, unnamed: true, ..ArrayFile::of(self.file, self.len) }
     }
 
-    fn into_backing(self, destination: Option<Destination>) -> ArrayFile {
+    fn into_array_file(self, destination: Option<Destination>) -> ArrayFile {
         let (path, folder) = destination.map(|t| (t.named, t.folder)).unzip();
         let unsynced = AtomicBool::new(folder.is_some());
         ArrayFile { path, folder, unsynced, ..ArrayFile::of(self.file, self.len) }
@@ -316,7 +283,7 @@ impl TemporaryName {
             hasher.write_u32(attempt);
             hasher.write_u32(std::process::id());
             let path = Self::path(folder, hasher.finish());
-            match retried(|| make(&path)) {
+            match retry_on_interrupt(|| make(&path)) {
                 Ok(made) => return Ok((made, Self(path))),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(cannot_create(e)),
@@ -326,7 +293,7 @@ impl TemporaryName {
     }
 
     fn of_unnamed(file: &File, folder: &Path) -> Result<Self> {
-        Ok(Self::in_folder(folder, |path| link_unnamed(file, path))?.1)
+        Ok(Self::in_folder(folder, |path| sys::link_unnamed(file, path))?.1)
     }
 
     /// For one path always the same name, so that what a kill left behind is removed by the next who publishes there.
@@ -335,7 +302,7 @@ impl TemporaryName {
         destination.path.hash(&mut hasher);
         let path = Self::path(&destination.folder, hasher.finish());
         for _ in 0..2 {
-            match link_unnamed(file, &path) {
+            match sys::link_unnamed(file, &path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(e)
                     if e.kind() == io::ErrorKind::AlreadyExists
@@ -360,24 +327,9 @@ impl Drop for TemporaryName {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
             // There is nobody to tell, and nothing else to try.
-            let _ = retried(|| fs::remove_file(&self.0));
+            let _ = retry_on_interrupt(|| fs::remove_file(&self.0));
         }
     }
-}
-
-/// Gives an unnamed file a name; refuses one that is taken.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, linkat};
-    use rustix::io::retry_on_intr;
-    use std::os::fd::AsRawFd;
-    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(retry_on_intr(|| linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW))?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn link_unnamed(_: &File, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Removes the name of a staged file whose process is gone, and its lock with it.
@@ -387,44 +339,28 @@ fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
     if !found.is_file() {
         return Err(not_ours());
     }
-    destination::check_trusted(folder, &found, "the temporary name is taken by another user's file")?;
+    check_trusted(folder, &found, "the temporary name is taken by another user's file")?;
     let mut options = OpenOptions::new();
     options.read(true);
-    destination::never_wait_nor_follow(&mut options);
+    sys::open_without_waiting_or_following(&mut options);
     let file = options.open(path).map_err(cannot_create)?;
     file.try_lock().map_err(|e| cannot_create(e.into()))?;
     // Whoever held the lock before may have removed it, and another may have taken the name.
     if !is_at(&file, path).map_err(cannot_create)? {
         return Err(not_ours());
     }
-    retried(|| fs::remove_file(path)).map_err(cannot_create)
+    retry_on_interrupt(|| fs::remove_file(path)).map_err(cannot_create)
 }
 
-#[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    Ok(destination::are_one(&file.metadata()?, &fs::symlink_metadata(path)?))
+    let (file, found) = (sys::file_id(&file.metadata()?), sys::file_id(&fs::symlink_metadata(path)?));
+    Ok(file.is_some() && file == found)
 }
 
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> io::Result<bool> {
-    Ok(false)
-}
-
-/// Gives a file another name, and refuses one that is taken. The first name may stay.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::{Errno, retry_on_intr};
-    match retry_on_intr(|| renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)) {
-        // A hard link is the portable way to take a name only if it is free.
-        Err(Errno::INVAL | Errno::NOSYS) => retried(|| fs::hard_link(from, to)),
-        done => Ok(done?),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    retried(|| fs::hard_link(from, to))
+fn new_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    options
 }
 
 fn cannot_create(e: io::Error) -> Error {

@@ -1,37 +1,30 @@
-//! Who may do what with a file: read off the one that is replaced, and given to the one that takes its place, so that at no
-//! moment anybody can open this one who could not open that one.
+//! Who may do what with a file: read from the one that is replaced, and given to the one that takes its place, so that
+//! nobody can open the new file, at any moment, who could not open the old one.
 
 use std::fs::{File, Metadata};
+use std::io;
 
-#[cfg(unix)]
 use super::acl::Acl;
-#[cfg(unix)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sys::{self, Ownership};
 
 /// Of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Permissions {
-    #[cfg(unix)]
-    owner: u32,
-    #[cfg(unix)]
-    group: u32,
-    /// Its nine bits of permissions. Beside a list, the group's three are the most that the list gives.
-    #[cfg(unix)]
-    mode: u32,
-    #[cfg(unix)]
+    /// Where the system has owners. Beside an access control list, the mode's three bits of the group are the most that the
+    /// list gives.
+    ownership: Option<Ownership>,
     acl: Option<Acl>,
 }
 
-/// The mode of a file that nobody but its owner may open, with which one that replaces another begins.
+/// The mode of a file that only its owner may open. A file that replaces another begins with it.
 pub(super) const PRIVATE: u32 = 0o600;
 
-#[cfg(unix)]
 impl Permissions {
     pub(super) fn of(file: &File, metadata: &Metadata) -> Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let acl = acl_of(file)?;
-        Ok(Self { owner: metadata.uid(), group: metadata.gid(), mode: metadata.mode() & 0o777, acl })
+        let ownership =
+            sys::ownership(metadata).map(|ownership| Ownership { mode: ownership.mode & 0o777, ..ownership });
+        Ok(Self { ownership, acl: acl_of(file)? })
     }
 
     /// Gives a new file these permissions, and where allowed the owner. Where the group cannot be given, its permissions
@@ -41,138 +34,81 @@ impl Permissions {
     /// `Io`; then the file is open to fewer than it may be.
     pub(super) fn give(&self, file: &File) -> Result<()> {
         let new = Self::of(file, &metadata(file)?)?;
+        let (Some(old_owner), Some(new_owner)) = (self.ownership, new.ownership) else { return Ok(()) };
         if new == *self {
             return Ok(());
         }
-        // Whoever it is going to belong to, nobody gets in before all is as it is to be.
-        if new.mode & !PRIVATE != 0 {
+        // Whatever its owner will be, nobody gets in before everything is set.
+        if new_owner.mode & !PRIVATE != 0 {
             set_mode(file, PRIVATE)?;
         }
-        let wanted = if self.give_owner(file, &new)? { self.clone() } else { self.without_group() };
-        if let Some(acl) = &wanted.acl
+        let has_group = give_owner(file, old_owner, new_owner)?;
+        let (mode, acl) = if has_group { (old_owner.mode, self.acl.clone()) } else { self.without_group(old_owner) };
+        if let Some(acl) = &acl
             && set_acl(file, acl)?
         {
             // The list has set the mode as well.
             return Ok(());
         }
         if new.acl.is_some() {
-            // The folder's. To set the mode would be to raise its mask.
+            // The folder's default. Setting the mode would raise its mask.
             remove_acl(file)?;
         }
-        set_mode(file, wanted.acl.map_or(wanted.mode, |acl| acl.mode()))
+        set_mode(file, acl.map_or(mode, |acl| acl.mode()))
     }
 
-    /// Whether the file has the group then.
-    fn give_owner(&self, file: &File, new: &Self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-
-        use rustix::fs::{Gid, Uid, fchown};
-        use rustix::io::retry_on_intr;
-        if (new.owner, new.group) == (self.owner, self.group) {
-            return Ok(true);
-        }
-        // Only root may; for others the file becomes theirs, as with any program that writes by renaming, but stays with
-        // a group that they are in.
-        let (owner, group) = (Uid::from_raw(self.owner), Some(Gid::from_raw(self.group)));
-        let _ =
-            retry_on_intr(|| fchown(file, Some(owner), group)).or_else(|_| retry_on_intr(|| fchown(file, None, group)));
-        Ok(metadata(file)?.gid() == self.group)
-    }
-
-    /// For a file of another group. Who is in the group that the old file had is one of the others now, and gets no more
-    /// than before.
-    fn without_group(&self) -> Self {
-        let group = self.mode >> 3 & 0o7;
-        let mode = self.mode & (0o700 | group);
-        Self { mode, acl: self.acl.as_ref().map(Acl::without_group), ..*self }
+    /// For a file of another group. Whoever is in the group that the old file had is one of the others now, and gets no
+    /// more than before.
+    fn without_group(&self, owner: Ownership) -> (u32, Option<Acl>) {
+        let group = owner.mode >> 3 & 0o7;
+        (owner.mode & (0o700 | group), self.acl.as_ref().map(Acl::without_group))
     }
 }
 
-#[cfg(not(unix))]
-impl Permissions {
-    pub(super) fn of(_: &File, _: &Metadata) -> Result<Self> {
-        Ok(Self {})
+/// Returns whether the file has the group then.
+fn give_owner(file: &File, old: Ownership, new: Ownership) -> Result<bool> {
+    if (new.user, new.group) == (old.user, old.group) {
+        return Ok(true);
     }
-
-    pub(super) fn give(&self, _: &File) -> Result<()> {
-        Ok(())
-    }
+    // Only root may; for others the file becomes theirs, as with any program that writes by renaming, but stays with a
+    // group that they are in.
+    let _ = sys::set_owner(file, Some(old.user), old.group).or_else(|_| sys::set_owner(file, None, old.group));
+    Ok(sys::ownership(&metadata(file)?).is_some_and(|now| now.group == old.group))
 }
 
-#[cfg(unix)]
 fn metadata(file: &File) -> Result<Metadata> {
     file.metadata().map_err(|e| Error::io("cannot look at the new file", e))
 }
 
-#[cfg(unix)]
 fn set_mode(file: &File, mode: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(cannot_give)
+    sys::set_mode(file, mode).map_err(cannot_give)
 }
 
-#[cfg(unix)]
-fn cannot_give(e: impl Into<std::io::Error>) -> Error {
-    Error::io("cannot give the new file the old one's permissions", e.into())
+fn cannot_give(e: io::Error) -> Error {
+    Error::io("cannot give the new file the old one's permissions", e)
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const ACCESS: &str = "system.posix_acl_access";
-
-/// `None` where there is no list, or no lists are.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// `None` where there is no list, or the file system has none.
 fn acl_of(file: &File) -> Result<Option<Acl>> {
-    use rustix::io::Errno;
     let cannot_read = |e| Error::io("cannot read the file's access control list", e);
-    // Most files have none. No attribute is longer than 64 KiB.
-    let mut bytes = vec![0; 1 << 8];
-    loop {
-        match rustix::fs::fgetxattr(file, ACCESS, &mut bytes[..]) {
-            Ok(len) => {
-                let malformed = || cannot_read(std::io::ErrorKind::InvalidData.into());
-                return Acl::from_bytes(&bytes[..len]).ok_or_else(malformed).map(Some);
-            }
-            Err(Errno::RANGE) if bytes.len() < 1 << 16 => bytes.resize(1 << 16, 0),
-            Err(Errno::INTR) => {}
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(None),
-            Err(e) => return Err(cannot_read(e.into())),
-        }
-    }
+    let Some(name) = sys::ACL_ATTRIBUTE else { return Ok(None) };
+    let Some(bytes) = sys::attribute(file, name).map_err(cannot_read)? else { return Ok(None) };
+    let malformed = || cannot_read(io::ErrorKind::InvalidData.into());
+    Acl::from_bytes(&bytes).ok_or_else(malformed).map(Some)
 }
 
 /// `Ok(false)` where it cannot be set.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_acl(file: &File, acl: &Acl) -> Result<bool> {
-    use rustix::fs::{XattrFlags, fsetxattr};
-    use rustix::io::{Errno, retry_on_intr};
-    let bytes = acl.to_bytes();
-    match retry_on_intr(|| fsetxattr(file, ACCESS, &bytes, XattrFlags::empty())) {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    let Some(name) = sys::ACL_ATTRIBUTE else { return Ok(false) };
+    match sys::set_attribute(file, name, &acl.to_bytes()) {
         Ok(()) => Ok(true),
-        // Somebody named in it may have no number in this namespace of users, for one.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => Ok(false),
+        // For one, a user named in it may have no number in this user namespace.
+        Err(e) if matches!(e.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(false),
         Err(e) => Err(cannot_give(e)),
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn remove_acl(file: &File) -> Result<()> {
-    use rustix::io::{Errno, retry_on_intr};
-    match retry_on_intr(|| rustix::fs::fremovexattr(file, ACCESS)) {
-        Ok(()) | Err(Errno::NODATA) => Ok(()),
-        Err(e) => Err(cannot_give(e)),
-    }
-}
-
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-fn acl_of(_: &File) -> Result<Option<Acl>> {
-    Ok(None)
-}
-
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-fn set_acl(_: &File, _: &Acl) -> Result<bool> {
-    Ok(false)
-}
-
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-fn remove_acl(_: &File) -> Result<()> {
-    Ok(())
+    sys::ACL_ATTRIBUTE.map_or(Ok(()), |name| sys::remove_attribute(file, name).map_err(cannot_give))
 }

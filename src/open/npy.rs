@@ -89,7 +89,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting>
             _ => e,
         })?;
         if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
-            backing.forget_killed(placed.layout.span(placed.offset, Alignment::InPlace)?.end());
+            backing.remove_stale_mark(placed.layout.span(placed.offset, Alignment::InPlace)?.end());
         }
         self.finish(placed, mapping, backing, M::FILE_ACCESS.into())
     }

@@ -1,31 +1,29 @@
-//! How much memory there is for a large array to pass through, and whether the system tells what of a file is in it.
+//! How much memory is available, and whether the system reports what of a file is in it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The memory that this process could still take, in bytes, as the system estimates it: of the machine, and of what the
-/// process is limited to by control groups. `None` where the system does not tell.
+/// process is limited to by control groups. `None` where the system does not report it.
 pub(crate) fn available_memory() -> Option<u64> {
     let of_machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(of_meminfo);
     let of_groups = fs::read_to_string("/proc/self/cgroup").ok().map(|groups| of_groups(&groups)).unwrap_or_default();
     of_machine.into_iter().chain(of_groups).min()
 }
 
-/// Whether the system tells which pages of a file are in its cache. Linux tells those who own it or may write to it, and
-/// says of any other file that all of it is, for what others read is not everybody's to know.
+/// Whether the system reports which pages of a file are in the page cache. Linux reports it to those who own the file or may
+/// write to it, and to others that all of them are: what somebody else has read is a secret.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn tells_residency(file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
+pub(crate) fn reports_residency(file: &File) -> bool {
     use rustix::fs::{Access, AtFlags, accessat};
-    let user = rustix::process::geteuid().as_raw();
+    let user = super::effective_user();
     user == 0
-        || file.metadata().is_ok_and(|metadata| metadata.uid() == user)
+        || file.metadata().is_ok_and(|metadata| super::ownership(&metadata).is_some_and(|owner| owner.user == user))
         || accessat(file, c"", Access::WRITE_OK, AtFlags::EMPTY_PATH | AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn tells_residency(_: &File) -> bool {
+pub(crate) fn reports_residency(_: &File) -> bool {
     cfg!(any(target_os = "macos", target_os = "freebsd"))
 }
 
@@ -52,7 +50,7 @@ fn of_groups(groups: &str) -> Vec<u64> {
     left
 }
 
-/// The files in which a control group tells its limit, its use, and what of that could be had back.
+/// The files that state a control group's limit, its use, and how much of that is page cache.
 struct Names {
     limit: &'static str,
     usage: &'static str,

@@ -1,0 +1,296 @@
+//! A file that changes its length: disk space that is taken before it is needed, and growth that is undone, or found again
+//! after a kill.
+
+use std::fs::File;
+use std::io;
+use std::ops::RangeInclusive;
+
+use super::{ArrayFile, regular};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys;
+
+/// What is known of disk space beyond the end of a file, and of growth that is going on.
+#[derive(Debug)]
+pub(super) struct Growth {
+    /// Whether to take disk space before it is needed.
+    preallocate: bool,
+    /// How far disk space is set aside, beyond the end of the file; in bytes from its start.
+    reserved: u64,
+    /// Whether any may be set aside, also by an attempt that failed.
+    may_have_slack: bool,
+    /// How long the file may be by what growing it did, also where that failed.
+    grown_to: u64,
+    /// Whether the file system is known to set no space aside.
+    cannot_reserve: bool,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self { preallocate: true, reserved: 0, may_have_slack: false, grown_to: 0, cannot_reserve: false }
+    }
+}
+
+impl Growth {
+    pub(super) fn forget_reserve(&mut self) {
+        self.reserved = 0;
+    }
+}
+
+impl ArrayFile {
+    /// Whether growing takes disk space at once. Otherwise the file is sparse.
+    pub(crate) fn preallocate(&mut self, preallocate: bool) {
+        self.growth.preallocate = preallocate;
+    }
+
+    /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
+    /// disk is an error now and no crash later. After an error the length is what it was, if that could be done.
+    ///
+    /// # Errors
+    /// `Truncated` for a file that is shorter than it was when last asked.
+    pub(crate) fn grow(&mut self, len: u64) -> Result<()> {
+        if len <= self.len {
+            return Ok(());
+        }
+        let growth = &mut self.growth;
+        let reserved = growth.preallocate && len <= growth.reserved;
+        growth.may_have_slack |= growth.preallocate;
+        extend(&self.file, self.len, len, growth.preallocate && !reserved, &mut growth.grown_to)?;
+        self.set_known_len(len);
+        Ok(())
+    }
+
+    /// Writes from the end on, which makes the file longer.
+    ///
+    /// # Errors
+    /// `Truncated`, or `InvalidInput` if somebody else has added to it: nothing is written then.
+    pub(crate) fn write_at_end(&mut self, bytes: &[u8], end: u64) -> Result<()> {
+        let len = end + bytes.len() as u64;
+        check_size_limit(len)?;
+        check_len(&self.file, end)?;
+        self.growth.grown_to = len;
+        sys::write_all_at(&self.file, bytes, end).map_err(|e| Error::io("cannot write", e))?;
+        self.set_known_len(len);
+        Ok(())
+    }
+
+    /// After growing failed: makes the file as long again as it was, if nobody else has changed its length. Returns `false`
+    /// if it may hold something of this value's that is no part of the array.
+    pub(crate) fn undo_growth(&mut self, len: u64) -> Result<bool> {
+        let most = std::mem::take(&mut self.growth.grown_to);
+        Ok(most <= len || self.truncate(len, most)?)
+    }
+
+    /// Sets disk space aside beyond the end, in steps that grow with the file, so that growing by many small blocks costs
+    /// little. The length stays. Where there is no room, nothing is done.
+    pub(crate) fn reserve(&mut self, len: u64) {
+        /// Enough for many appends of a line or two, and not worth noticing on a disk.
+        const SMALLEST_STEP: u64 = 1 << 20;
+        let growth = &mut self.growth;
+        if !growth.preallocate || growth.cannot_reserve || len <= growth.reserved.max(self.len) {
+            return;
+        }
+        let wanted = len.saturating_add((len / 8).max(SMALLEST_STEP)).min(i64::MAX as u64);
+        growth.may_have_slack = true;
+        match sys::allocate(&self.file, self.len, wanted - self.len, true) {
+            Ok(()) => growth.reserved = wanted,
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                (growth.cannot_reserve, growth.may_have_slack) = (true, false);
+            }
+            // ext4 keeps what it found before the refusal. If it cannot be given back now, then when the array is closed.
+            Err(_) => {
+                growth.may_have_slack = !truncate(&self.file, self.len, self.len..=self.len).is_ok_and(|done| done)
+            }
+        }
+    }
+
+    /// Frees the disk space set aside beyond `end`, if the file ends there. (Rows that somebody else has added lie in that
+    /// space; and a file that was truncated is not made longer.)
+    pub(crate) fn release_reserve(&mut self, end: u64) -> Result<()> {
+        if !self.growth.may_have_slack || !self.file.is_of_this_process() {
+            return Ok(());
+        }
+        let released = truncate(&self.file, end, end..=end);
+        released.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
+    }
+
+    /// Truncates the file to `len` bytes if it has at most `most`. Otherwise somebody else has added to it, or truncated it
+    /// further: then nothing is done, and the answer is `false`.
+    pub(crate) fn truncate(&mut self, len: u64, most: u64) -> Result<bool> {
+        if self.refresh_len()? == len {
+            return Ok(true);
+        }
+        let done = truncate(&self.file, len, len..=most).map_err(|e| Error::io("cannot truncate the file", e))?;
+        if done {
+            (self.growth.reserved, self.growth.grown_to) = (0, 0);
+            self.set_known_len(len);
+        }
+        Ok(done)
+    }
+
+    fn set_known_len(&mut self, len: u64) {
+        self.len = len;
+        self.note_unsynced();
+    }
+
+    /// Marks a `.npy` file that is about to have bytes up to `reach` which no header counts; `header` is the one that will
+    /// be in the file meanwhile. After a kill, [`interrupted_growth`](Self::interrupted_growth) finds it.
+    pub(crate) fn mark_growth(&mut self, header: &[u8], reach: u64) {
+        if self.can_trust_marks() {
+            self.file.mark_growth(header, reach);
+        }
+    }
+
+    /// Whether nobody else can be growing the file, so that whoever left a mark is gone.
+    fn can_trust_marks(&self) -> bool {
+        !self.unnamed && self.file.is_exclusive()
+    }
+
+    /// Removes the mark of a `.npy` file that ends with its array, at `end`: no killed growth has left anything behind.
+    pub(crate) fn remove_stale_mark(&mut self, end: u64) {
+        if self.len == end && self.can_trust_marks() {
+            self.file.remove_mark();
+        }
+    }
+
+    /// Takes the mark back: whatever follows the array from now on is somebody else's.
+    pub(crate) fn unmark_growth(&mut self) {
+        self.file.unmark_growth();
+    }
+
+    /// Leaves the mark when the file is closed, for there are bytes that no header counts.
+    pub(crate) fn keep_growth_mark(&mut self) {
+        self.file.keep_growth_mark();
+    }
+
+    /// How far a growth of this file reached that was killed before the header counted it; `None` unless `header` is the one
+    /// that was to be replaced.
+    pub(crate) fn interrupted_growth(&self, header: &[u8]) -> Result<Option<u64>> {
+        if !self.can_trust_marks() {
+            return Ok(None);
+        }
+        self.file.interrupted_growth(header).map_err(|e| Error::io("cannot read the mark of a growing file", e))
+    }
+
+    /// Removes what a killed growth has left from `end` on, where the file is `len` bytes long, and its mark. Returns
+    /// whether it did.
+    pub(crate) fn remove_interrupted_growth(&mut self, end: u64, len: u64) -> Result<bool> {
+        let removed = self.truncate(end, len)?;
+        if removed {
+            self.file.remove_mark();
+        }
+        Ok(removed)
+    }
+}
+
+/// Checks that a file is as long as when last asked.
+fn check_len(file: &File, expected: u64) -> Result<()> {
+    match regular(file)?.len() {
+        len if len < expected => Err(Error::truncated(len, expected)),
+        len if len > expected => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the file was {expected} bytes long, and is {len} now: somebody else has just added to it"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Grows a file from `old` to `new` bytes. After an error it is as it was, or its length is at most `grown_to`.
+///
+/// # Errors
+/// `Truncated` if it has fewer than `old`, `InvalidInput` if it has more.
+pub(super) fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_to: &mut u64) -> Result<()> {
+    if new == old {
+        return Ok(());
+    }
+    check_size_limit(new)?;
+    check_len(file, old)?;
+    // First the space, and then the length: so what others add to the file meanwhile is not taken for this.
+    let allocated = if preallocate { allocate(file, old, new - old, grown_to) } else { Ok(()) };
+    let extended = allocated.and_then(|()| {
+        let expected = old..=(*grown_to).max(old);
+        if !expected.contains(&file.metadata()?.len()) {
+            return Err(io::Error::other("somebody else has just changed its length"));
+        }
+        *grown_to = new;
+        file.set_len(new)
+    });
+    extended.map_err(|e| {
+        // ext4 keeps what it found before the space ran out.
+        let _ = truncate(file, old, old..=(*grown_to).max(old));
+        let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
+        match regular(file) {
+            Ok(metadata) if metadata.len() == old => error,
+            _ => error.and("and it has another length now"),
+        }
+    })
+}
+
+/// Sets the length of a file whose length is one of `now`. Otherwise somebody else has set it, and it stays. Returns whether
+/// it was set.
+///
+/// Between looking and setting there is a moment in which only a lock keeps others out.
+fn truncate(file: &File, len: u64, now: RangeInclusive<u64>) -> io::Result<bool> {
+    if !now.contains(&file.metadata()?.len()) {
+        return Ok(false);
+    }
+    file.set_len(len)?;
+    Ok(true)
+}
+
+/// Takes disk space from the end of a file on. Where the file system cannot, the file stays sparse; where it can only
+/// together with the length, that reaches up to `grown_to`.
+fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Result<()> {
+    // NFS has no call that leaves the length alone.
+    for keep_size in [true, false] {
+        if !keep_size {
+            *grown_to = offset + len;
+        }
+        match sys::allocate(file, offset, len, keep_size) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+            done => return done,
+        }
+    }
+    Ok(())
+}
+
+/// Growing a file past its limit would kill the process rather than fail.
+fn check_size_limit(len: u64) -> Result<()> {
+    match sys::file_size_limit() {
+        Some(limit) if len > limit => Err(Error::new(
+            ErrorKind::Io,
+            format!("a file of {len} bytes is over the limit of {limit} bytes (RLIMIT_FSIZE)"),
+        )
+        .with_source(io::ErrorKind::FileTooLarge.into())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Lock;
+    use crate::mode::FileAccess;
+
+    /// As where no lock keeps others out, and they come between our looks at the length.
+    #[test]
+    fn what_others_have_added_since_is_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for preallocate in [false, true] {
+            std::fs::write(&path, [0; 10]).unwrap();
+            let mut file = ArrayFile::open(&path, FileAccess::ReadWrite, Lock::None).unwrap();
+            file.preallocate(preallocate);
+            file.reserve(20);
+            std::fs::write(&path, [1; 100]).unwrap();
+            assert_eq!(file.grow(50).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert!(file.undo_growth(10).unwrap());
+            assert_eq!(file.write_at_end(&[2; 5], 10).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert!(file.undo_growth(10).unwrap());
+            assert!(!file.truncate(20, 50).unwrap());
+            file.release_reserve(10).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), [1; 100]);
+            assert!(file.truncate(20, 100).unwrap());
+            assert_eq!(file.current_len().unwrap(), 20);
+        }
+    }
+}
