@@ -1,13 +1,13 @@
-//! The guard: owns the memory an array lies in, and is that array for ndarray.
+//! The array: owns its storage, and is an ndarray array by `Deref`.
 //!
 //! # Safety
-//! A guard holds a view with the lifetime `'static` over memory that it owns. What keeps that sound:
-//! 1. The memory outlives the view: both are private fields of one value, nothing copies the view out of it, and all
-//!    that is handed out borrows the guard.
+//! An array holds a view with the lifetime `'static` over memory that it owns. What keeps that sound:
+//! 1. The memory outlives the view: both are private fields of one value, nothing copies the view out of it, and everything
+//!    handed out borrows the array.
 //! 2. The memory is as long as the layout says, and aligned for `A`: `new` checks both.
 //! 3. Every byte pattern is an `A`: `A: AnyBitPattern`, and the memory is initialised (`mapping`, demand 3).
-//! 4. Nobody writes while a shared view lives, and nobody else looks while a unique one does: within the crate by the
-//!    borrow of the guard, outside of it by the promise at the door, or because nobody else can reach the memory.
+//! 4. Nobody writes while a shared view lives, and nobody else reads while a unique one does: within the crate by the
+//!    borrow of the array, outside it by the promise made to the constructor, or because nobody else can reach the memory.
 //! 5. Unique views are made in writable modes only, whose memory is writable (`mapping`, demand 1), from the mapping's
 //!    own pointer, never from a shared reference.
 #![allow(unsafe_code)]
@@ -219,7 +219,7 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 pub struct MmapArrayBase<A: 'static, D, M> {
     /// Invariant: over all of `storage`, in `layout`.
     view: ArrayView<'static, A, D>,
-    /// What `DerefMut` hands out, made anew at each call: what is done to its axes does not last.
+    /// What `DerefMut` returns, made anew at each call: changes of its axes do not last.
     deref_view: Option<ArrayViewMut<'static, A, D>>,
     layout: Layout<D>,
     storage: Storage,
@@ -268,8 +268,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.view.view()
     }
 
-    /// The file's absolute path, symbolic links kept; `None` for an array opened by a file handle, or in a file
-    /// without a name.
+    /// The file's absolute path, with symbolic links kept; `None` for an array opened by a file handle, or in an unnamed file.
     pub fn path(&self) -> Option<&Path> {
         self.storage.path()
     }
@@ -284,7 +283,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.mode
     }
 
-    /// The same array with a fixed number of dimensions, or with a dynamic one (`IxDyn`).
+    /// Converts to a fixed number of dimensions, or to a dynamic one (`IxDyn`).
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] if `D2` has another number of dimensions than the array.
@@ -307,8 +306,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         Ok(MmapArrayBase { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
     }
 
-    /// Tells the system how the array will be read. A hint, in force until the next: it changes speed, never results.
-    /// Does nothing outside unix.
+    /// Advises the system how the array will be read. A hint, in force until the next: it changes speed, never results.
+    /// Does nothing on Windows.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the system refuses it.
@@ -316,24 +315,23 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.storage.advise(advice)
     }
 
-    /// Drops the memory that this process holds of the array; the next access brings it back from the file (mostly
-    /// from the page cache). Nothing that was stored is lost: what is not on the disk yet is written back first, and waited
-    /// for.
+    /// Drops the array's pages from this process; the next access brings them back from the file, mostly from the page cache.
+    /// Nothing is lost: what is not on the disk yet is written there first, and waited for.
     ///
-    /// Does nothing where it would lose something: for copy-on-write and [`load`](Self::load)ed arrays, and after a
-    /// failure to write back, or a fault.
+    /// Does nothing where it would lose data: for copy-on-write and [`load`](Self::load)ed arrays, and after a failed
+    /// write-back or a fault.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the system refuses it, or could not write something back: a writable array is then poisoned, as
-    /// by [`flush`](MmapArrayBase::flush).
+    /// [`ErrorKind::Io`] if the system refuses it, or could not write something: a writable array is then poisoned, as by
+    /// [`flush`](MmapArrayBase::flush).
     pub fn evict(&self) -> Result<()> {
         self.storage.evict(0..self.storage.len())
     }
 
-    /// The fraction of the array's pages that are in memory, in this process or in the system's cache: 0 to 1, and 1
-    /// for an array without elements.
+    /// The fraction of the array's pages that are in memory, in this process or in the page cache: 0 to 1, and 1 for an array
+    /// without elements.
     ///
-    /// Linux tells it only of files that the caller owns or may write, and says 1 of others.
+    /// Linux reports it only for files that the caller owns or may write to; for others it reports 1.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] outside Linux, Android, macOS and FreeBSD.
@@ -341,10 +339,10 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.storage.residency()
     }
 
-    /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not wait for the disk: that is
-    /// [`flush`](MmapArrayBase::flush).
+    /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not
+    /// wait for the disk: [`flush`](MmapArrayBase::flush) does.
     ///
-    /// A lock asked for with [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and stays with it.
+    /// A lock taken by [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and remains.
     ///
     /// # Errors
     /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
@@ -417,8 +415,8 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
         self.view_mut_and_pages().0
     }
 
-    /// [`view_mut`](Self::view_mut), and what lies below it. Pages come and go without a byte of the array changing, so
-    /// they may while it is written to.
+    /// [`view_mut`](Self::view_mut), and what lies below it. Prefetching and evicting change no byte of the array, so they are
+    /// allowed while it is written to.
     pub(crate) fn view_mut_and_pages(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
         let start = self.storage.as_ptr().cast::<A>();
         // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
@@ -430,21 +428,21 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
 }
 
 impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
-    /// Waits until every element, and the file's length, is on the disk; for a file that this array created, its name
-    /// too. What survives what, without a flush and with one: [durability](crate::doc::durability).
+    /// Waits until every element and the file's length are on the disk; for a file that this array created, its name too.
+    /// [Durability](crate::doc::durability) has a table of what survives what, with a flush and without.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been cut since it was
+    /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been truncated since it was
     /// opened. From then on it is unknown what reached the disk, and every later flush is [`ErrorKind::Poisoned`].
     ///
-    /// The name of a new file is brought to the disk by syncing its folder, which has to be opened for that. Where that
-    /// is refused (a folder that may be written but not read), Linux syncs the whole file system instead; elsewhere it is
-    /// [`ErrorKind::Io`] before anything is done, and no poison.
+    /// The name of a new file reaches the disk by syncing its folder, which must be opened for that. If that is refused (a
+    /// folder that can be written but not read), Linux syncs the whole file system instead; other systems return
+    /// [`ErrorKind::Io`] before anything is done, and the array is not poisoned.
     pub fn flush(&self) -> Result<()> {
         self.storage.flush(0..self.storage.len())
     }
 
-    /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) has less to do.
+    /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) then has less to do.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], which poisons the array as in [`flush`](Self::flush); [`ErrorKind::Poisoned`].
@@ -452,8 +450,8 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
         self.storage.start_writeback(0..self.storage.len())
     }
 
-    /// Like [`flush`](Self::flush) for some rows: indices on the outermost axis in memory, which is the first in C
-    /// order and the last in Fortran order. Touches only the pages they lie in.
+    /// Like [`flush`](Self::flush), for some rows: indices on the outermost axis in memory, which is the first in C
+    /// order and the last in Fortran order. Flushes only the pages they lie in.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for rows the array does not have, and those of [`flush`](Self::flush).
@@ -471,8 +469,7 @@ impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
     }
 }
 
-/// What is done to the axes of the reference (`swap_axes`, `invert_axis`) ends with it: the array itself keeps its
-/// shape.
+/// Changes of the reference's axes (`swap_axes`, `invert_axis`) end with it: the array keeps its own shape.
 impl<A, D: Dimension, M: Writable> DerefMut for MmapArrayBase<A, D, M> {
     fn deref_mut(&mut self) -> &mut ArrayRef<A, D> {
         let start = self.storage.as_ptr().cast::<A>();
