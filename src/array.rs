@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::ArrayFile;
 use crate::layout::{Alignment, Layout};
 use crate::mode::{CopyOnWrite, Mode, Persistent, ReadOnly, ReadWrite, Staging, Supports, Writable};
-use crate::npy::HeaderInPlace;
+use crate::npy::EncodedHeader;
 use crate::storage::{Advice, FileWriter, Storage};
 
 /// A read-only array in a file. NumPy's mode `'r'`.
@@ -225,7 +225,7 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     storage: Storage,
     mode: Mode,
     /// Of a `.npy` file whose array can change its shape.
-    header: Option<HeaderInPlace>,
+    header: Option<EncodedHeader>,
     access: PhantomData<fn() -> M>,
 }
 
@@ -233,7 +233,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
     /// Makes memory an array.
     ///
     /// For memory that others can reach, the caller is an `unsafe` constructor, whose promise this rests on.
-    pub(crate) fn new(layout: Layout<D>, storage: Storage, mode: Mode, header: Option<HeaderInPlace>) -> Result<Self> {
+    pub(crate) fn new(layout: Layout<D>, storage: Storage, mode: Mode, header: Option<EncodedHeader>) -> Result<Self> {
         check_fit::<A, D>(&layout, &storage)?;
         // SAFETY: (1) `view` joins `storage` in one value; (2) just checked; (3) by the bound on `A`; (4) by the promise.
         let view = unsafe { view_of(&layout, &storage) };
@@ -379,7 +379,7 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     }
 
     /// The `.npy` header that must state the array's shape.
-    pub(crate) fn header(&mut self) -> &mut Option<HeaderInPlace> {
+    pub(crate) fn header(&mut self) -> &mut Option<EncodedHeader> {
         &mut self.header
     }
 

@@ -1,4 +1,4 @@
-//! What can go wrong, said once: a kind to match on, the file it happened to, and a sentence for a person.
+//! The crate's one error: a kind to match on, the file it happened to, and a sentence for a person.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
-/// The result of every fallible call of this crate.
+/// The result of every call of this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An opaque error: ask [`kind`](Self::kind) to decide, print it to tell a person.
+/// Why a call failed: match on its [`kind`](Self::kind), or print it.
 ///
-/// One word large, `Send + Sync + 'static`.
+/// It is one word large and `Send + Sync + 'static`.
 ///
-/// Printed, it says all there is to say in one line: the file, what was tried, and what the system answered. That answer
-/// is also the [`source`](std::error::Error::source), for programs that want its number; a report that prints an error
-/// with its sources says it twice, and needs the error only.
+/// Printed, it is one line that has everything: the file, what was tried, and the operating system's own error. That
+/// last part is also the [`source`](std::error::Error::source), for programs that want its number. A report that prints
+/// an error together with its sources therefore repeats it; printing the error alone is enough.
 ///
 /// # Example: a file that is too short
 /// ```
@@ -40,18 +40,18 @@ struct Inner {
     source: Option<io::Error>,
 }
 
-/// What went wrong, for a program to decide on.
+/// What went wrong, for a program to match on.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The system said no: not found, no permission, a directory, storage full, too many open files.
+    /// An operating-system error: not found, no permission, a directory, storage full, too many open files.
     /// `source()` is the [`io::Error`].
     Io,
     /// A fifo, device, socket or directory: only regular files can be mapped.
     NotRegularFile,
     /// The offset is past the end of the file, or the shape needs more bytes than the file has.
     TooShort,
-    /// The shape was to be inferred, and what follows the offset is no whole number of elements or rows.
+    /// The shape had to be inferred, but the bytes after the offset are not a whole number of elements or rows.
     LengthNotMultiple,
     /// The shape, or the offset and the shape together, need more bytes than can be addressed.
     Overflow,
@@ -59,32 +59,40 @@ pub enum ErrorKind {
     Misaligned,
     /// A file cannot be created without a shape.
     ShapeRequired,
-    /// The number of dimensions, or a shape, is not the one asked for.
+    /// The number of dimensions, or the shape, is not the requested one.
     ShapeMismatch,
     /// Not a `.npy` header, or one that this crate cannot read.
     InvalidHeader,
-    /// The `.npy` header names another element type than the one asked for.
+    /// The `.npy` header specifies another element type than the requested one.
     DtypeMismatch,
     /// An argument is out of range: rows, an axis, an index, a block size, the text of a mode.
     InvalidInput,
-    /// Another opening of the file holds a lock that excludes this one.
+    /// The file is locked by someone else: another process, or another array in this one.
     Locked,
     /// The file became shorter than the array while it was mapped.
     Truncated,
-    /// The system could not bring in, or store, a page of the file.
+    /// The system could not read, or store, a page of the file.
     Fault,
-    /// An earlier failure left it unknown what reached the disk.
+    /// After an earlier failure it is unknown what reached the disk.
     Poisoned,
     /// Not possible on this platform, file system or file.
     Unsupported,
 }
+
+/// An [`Error`] of this kind, with a message as for [`format!`].
+macro_rules! error {
+    ($kind:ident, $($message:tt)+) => {
+        $crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($message)+))
+    };
+}
+pub(crate) use error;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner { kind, path: None, message: message.into(), source: None }))
     }
 
-    /// A refusal by the system while doing what `doing` says ("cannot open").
+    /// An operating-system error; `doing` says what failed ("cannot open").
     pub(crate) fn io(doing: &'static str, source: io::Error) -> Self {
         Self::new(ErrorKind::Io, doing).with_source(source)
     }
@@ -96,30 +104,27 @@ impl Error {
 
     /// A file of `len` bytes that had `expected`, or more.
     pub(crate) fn truncated(len: u64, expected: u64) -> Self {
-        Self::new(
-            ErrorKind::Truncated,
-            format!("file was truncated to {len} bytes while an array that ends at {expected} was mapped"),
-        )
+        error!(Truncated, "file was truncated to {len} bytes while an array that ends at {expected} was mapped")
     }
 
-    /// Says what went wrong besides.
+    /// Adds a second failure to the message.
     pub(crate) fn and(mut self, besides: &str) -> Self {
         self.0.message = format!("{} ({besides})", self.0.message).into();
         self
     }
 
-    /// Names the file, unless a deeper layer already did.
+    /// Adds the file's path, unless the error has one already.
     pub(crate) fn with_path(mut self, path: &Path) -> Self {
         self.0.path.get_or_insert_with(|| path.to_path_buf());
         self
     }
 
-    /// What went wrong, for a program to decide on.
+    /// What went wrong, for a program to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The file, as the caller named it; `None` where there was none, as for [`map`](crate::MmapArrayOptions::map).
+    /// The path as the caller gave it; `None` if there was none, as for [`map`](crate::MmapArrayOptions::map).
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
@@ -158,7 +163,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Keeps the kind of the system's own error; the others get the nearest kind that `io` knows.
+/// Keeps the kind of an operating-system error. Other errors get the nearest kind that `io` has.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match (error.kind(), &error.0.source) {
@@ -176,8 +181,9 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Text that a message quotes, short enough for one, whoever wrote it.
+/// Text from a file or a caller, escaped and short enough to be quoted in a message.
 pub(crate) fn shorten(text: &str) -> String {
+    /// Enough to recognise a name, and a message stays one line.
     const MOST: usize = 40;
     let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {

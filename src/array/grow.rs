@@ -8,7 +8,7 @@ use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Alignment, Layout};
 use crate::mode::{Persistent, Supports};
-use crate::npy::{HeaderInPlace, MAGIC};
+use crate::npy::{EncodedHeader, MAGIC};
 
 /// Rows that are not contiguous are copied together into buffers of about this many bytes: large enough that system calls
 /// do not count, small enough for a core's own cache.
@@ -17,7 +17,7 @@ const PIECE: usize = 256 * 1024;
 /// An array as it was before its number of rows changed.
 struct Before<D> {
     layout: Layout<D>,
-    header: Option<HeaderInPlace>,
+    header: Option<EncodedHeader>,
 }
 
 impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D, M> {
@@ -192,21 +192,21 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     /// The `.npy` header for the new shape. Built before anything is changed, for the header may have no room for it.
-    fn header_of(&mut self, new: &Layout<D>) -> Result<Option<HeaderInPlace>> {
+    fn header_of(&mut self, new: &Layout<D>) -> Result<Option<EncodedHeader>> {
         let axis = new.outermost().map_or(0, |axis| axis.index());
         self.header().as_ref().map(|header| header.with_rows(axis, new.rows())).transpose()
     }
 
     /// Shows readers of a `.npy` file the new shape: the last step of growing, by one system call. Writes only the bytes that
     /// differ: mostly one digit, which no reader can see half of.
-    fn rewrite_header(&mut self, new: &Option<HeaderInPlace>) -> Result<()> {
+    fn rewrite_header(&mut self, new: &Option<EncodedHeader>) -> Result<()> {
         let Some((new, old)) = new.as_ref().zip(self.header().clone()) else { return Ok(()) };
         self.patch_header(new, old.bytes())?;
         *self.header() = Some(new.clone());
         Ok(())
     }
 
-    fn patch_header(&mut self, header: &HeaderInPlace, in_file: &[u8]) -> Result<()> {
+    fn patch_header(&mut self, header: &EncodedHeader, in_file: &[u8]) -> Result<()> {
         let new = header.changes_to(in_file);
         let offset = header.offset() + new.start as u64;
         // The length need not change with it, nor need the header lie in a page of the array.
@@ -227,7 +227,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     ///
     /// A file that was made shorter stays so: what was cut off is gone, and zeros in its place would be a lie. If not everything
     /// could be undone, the array is poisoned, and the mark stays for the next process that opens the file.
-    fn undo(&mut self, before: Before<D>, new: Option<HeaderInPlace>, failure: Error) -> Error {
+    fn undo(&mut self, before: Before<D>, new: Option<EncodedHeader>, failure: Error) -> Error {
         let undone = matches!(self.undo_steps(before, new), Ok(true));
         if !undone {
             self.storage().poison();
@@ -239,7 +239,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     /// Whether all is as it was.
-    fn undo_steps(&mut self, before: Before<D>, new: Option<HeaderInPlace>) -> Result<bool> {
+    fn undo_steps(&mut self, before: Before<D>, new: Option<EncodedHeader>) -> Result<bool> {
         let Before { layout, header } = before;
         let old_end = layout.span(self.offset(), Alignment::InPlace)?.end();
         if self.storage_mut().file_mut()?.refresh_len()? < old_end {
@@ -300,7 +300,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     /// Marks the file before it has bytes up to `reach` that `header`, which is in it meanwhile, does not count.
-    fn mark_growth(&mut self, header: &Option<HeaderInPlace>, reach: u64) -> Result<()> {
+    fn mark_growth(&mut self, header: &Option<EncodedHeader>, reach: u64) -> Result<()> {
         if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
             self.storage_mut().file_mut()?.mark_growth(header.bytes(), reach);
         }
@@ -308,7 +308,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     /// The bytes that are now in the header's place.
-    fn header_in_file(&mut self, header: &HeaderInPlace) -> Result<Vec<u8>> {
+    fn header_in_file(&mut self, header: &EncodedHeader) -> Result<Vec<u8>> {
         let mut in_file = vec![0; header.bytes().len()];
         let got = self.storage_mut().file_mut()?.read_at(&mut in_file, header.offset())?;
         in_file.truncate(got);

@@ -1,19 +1,18 @@
-//! Whether the elements of a file are the caller's, and if not, what to say.
+//! Whether an element type can read a file, and if not, the message.
 
 use super::display::tuple;
 use super::dtype::{Dtype, DtypeKind, Field};
 use super::element::NpyElement;
 use super::header::Header;
-use crate::error::shorten;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, error, shorten};
 
 impl Header {
-    /// The shape of this file as an array of `A`s: without the axes that lie inside one, if `A` is an array itself.
+    /// The shape of this file as an array of `A`: without the axes within one element, if `A` is an array itself.
+    ///
+    /// # Errors
+    /// `DtypeMismatch`, naming both types and where possible the one to use.
     pub(crate) fn shape_for<A: NpyElement>(&self) -> Result<&[usize]> {
-        let wanted = A::dtype();
-        if wanted.itemsize() != size_of::<A>() {
-            return Err(self.mismatch::<A>(&wanted, ", which has another size"));
-        }
+        let wanted = checked_dtype::<A>()?;
         // `[u8; N]` has no axes, but may stand for the last one of a `|u1` file.
         for inner in [wanted.shape().len(), wanted.shape().len() + 1] {
             let split = self.shape.len().checked_sub(inner).and_then(|at| self.shape.split_at_checked(at));
@@ -43,14 +42,24 @@ impl Header {
             [] => String::new(),
             _ => format!(" of shape {}", tuple(&self.shape)),
         };
-        Error::new(
-            ErrorKind::DtypeMismatch,
-            format!("file holds {found}{of_shape}, but `{rust}` is {wanted_brief}{more}"),
-        )
+        error!(DtypeMismatch, "file holds {found}{of_shape}, but `{rust}` is {wanted_brief}{more}")
     }
 }
 
-/// Where two records part, for a message.
+/// The dtype of `A`, which an [`NpyElement`] by hand may misstate.
+///
+/// # Errors
+/// `DtypeMismatch` if it has another size than `A`.
+pub(crate) fn checked_dtype<A: NpyElement>() -> Result<Dtype> {
+    let dtype = A::dtype();
+    if dtype.itemsize() != size_of::<A>() {
+        let (rust, brief) = (std::any::type_name::<A>(), dtype.brief("`"));
+        return Err(error!(DtypeMismatch, "`{rust}` calls itself {brief}, which has another size"));
+    }
+    Ok(dtype)
+}
+
+/// The first difference of two records, for a message.
 fn first_difference(wanted: &Dtype, found: &Dtype) -> Option<String> {
     if wanted.kind != DtypeKind::Record || found.kind != DtypeKind::Record {
         return None;
@@ -75,6 +84,7 @@ fn first_difference(wanted: &Dtype, found: &Dtype) -> Option<String> {
 mod tests {
     use super::super::header::tests::{file, with};
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn elements_that_are_arrays_take_the_last_axes() {

@@ -3,24 +3,24 @@
 use std::str::FromStr;
 
 use super::dtype::{ByteOrder, Dtype, DtypeKind, Field, MAX_DIMS, MAX_ITEMSIZE, check_size, repeated_name};
-use super::literal::{self, Dialect, Int, Node, Value, malformed};
+use super::literal::{self, Dialect, Int, Spanned, Value, invalid_header};
 use crate::element::DatetimeUnit;
 use crate::error::shorten;
 use crate::error::{Error, Result};
 
 /// Reads the value of a header's `descr`.
-pub(super) fn dtype_of(node: Node) -> Result<Dtype> {
+pub(super) fn dtype_of(node: Spanned) -> Result<Dtype> {
     let at = node.span.start;
     match node.value {
         Value::Str(text) => scalar(&text, at),
         Value::List(entries) => record(entries, at),
-        Value::Tuple(parts) => match <[Node; 2]>::try_from(parts) {
+        Value::Tuple(parts) => match <[Spanned; 2]>::try_from(parts) {
             Ok([base, shape]) => sub_array(base, shape),
-            Err(parts) => Err(malformed(at, format_args!("expected (type, shape), found {} parts", parts.len()))),
+            Err(parts) => Err(invalid_header(at, format_args!("expected (type, shape), found {} parts", parts.len()))),
         },
         other => {
             let message = format_args!("expected a type: a string, a list, or a tuple; found {}", other.name());
-            Err(malformed(at, message))
+            Err(invalid_header(at, message))
         }
     }
 }
@@ -38,11 +38,11 @@ fn scalar(text: &str, at: usize) -> Result<Dtype> {
         Some((kind, itemsize)) => Ok(Dtype::scalar(kind, byteorder.unwrap_or(ByteOrder::NATIVE), itemsize)),
         None => Err(match rest {
             "O" | "O4" | "O8" | "object" | "object_" | "T" => {
-                malformed(at, format_args!("expected bytes, found `{text}`: Python objects cannot be in a file"))
+                invalid_header(at, format_args!("expected bytes, found `{text}`: Python objects cannot be in a file"))
             }
             _ => {
                 let text = shorten(text);
-                malformed(at, format_args!("expected a type as NumPy names it (`<f8`, `|S5`), found `{text}`"))
+                invalid_header(at, format_args!("expected a type as NumPy names it (`<f8`, `|S5`), found `{text}`"))
             }
         }),
     }
@@ -132,7 +132,7 @@ fn number(digits: &str) -> Option<usize> {
 }
 
 /// `('<f4', (2, 3))`. A sub-array of sub-arrays has the axes of both.
-fn sub_array(base: Node, shape: Node) -> Result<Dtype> {
+fn sub_array(base: Spanned, shape: Spanned) -> Result<Dtype> {
     let at = shape.span.start;
     let mut dtype = dtype_of(base)?;
     let lengths = match shape.value {
@@ -141,22 +141,22 @@ fn sub_array(base: Node, shape: Node) -> Result<Dtype> {
         other => {
             let message =
                 format_args!("expected the axis length of a sub-array, or a tuple of them, found {}", other.name());
-            return Err(malformed(at, message));
+            return Err(invalid_header(at, message));
         }
     };
     if dtype.base_itemsize == 0 && dtype.kind != DtypeKind::Record {
-        return Err(malformed(at, "expected a sub-array of items that have bytes"));
+        return Err(invalid_header(at, "expected a sub-array of items that have bytes"));
     }
     dtype.shape.splice(0..0, lengths);
     if dtype.shape.len() > MAX_DIMS {
-        return Err(malformed(at, format_args!("expected at most {MAX_DIMS} axes, found {}", dtype.shape.len())));
+        return Err(invalid_header(at, format_args!("expected at most {MAX_DIMS} axes, found {}", dtype.shape.len())));
     }
     check_size(at, dtype.base_itemsize, &dtype.shape)?;
     Ok(dtype)
 }
 
 /// NumPy keeps the axes of a sub-array in a C `int`.
-fn axis(node: &Node) -> Result<usize> {
+fn axis(node: &Spanned) -> Result<usize> {
     let found = match node.value {
         Value::Int(n @ Int { negative: false, magnitude }) => {
             match magnitude.and_then(|m| usize::try_from(m).ok()).filter(|&length| length <= MAX_ITEMSIZE) {
@@ -168,23 +168,23 @@ fn axis(node: &Node) -> Result<usize> {
         ref other => other.name().into(),
     };
     let message = format_args!("expected an axis length of at most {MAX_ITEMSIZE}, found {found}");
-    Err(malformed(node.span.start, message))
+    Err(invalid_header(node.span.start, message))
 }
 
 /// `[('x', '<f8'), ('', '|V4'), ('y', '<f4', (3,))]`
-fn record(entries: Vec<Node>, at: usize) -> Result<Dtype> {
+fn record(entries: Vec<Spanned>, at: usize) -> Result<Dtype> {
     let mut fields = Vec::with_capacity(entries.len());
     let mut offset = 0_usize;
     for entry in entries {
         let at = entry.span.start;
         let (Value::Tuple(parts) | Value::List(parts)) = entry.value else {
-            return Err(malformed(at, format_args!("expected a field, found {}", entry.value.name())));
+            return Err(invalid_header(at, format_args!("expected a field, found {}", entry.value.name())));
         };
         let count = parts.len();
         let parts = &mut parts.into_iter();
         let (Some(name), Some(base), shape, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
             let message = format_args!("expected a field, (name, type) or (name, type, shape), found {count} parts");
-            return Err(malformed(at, message));
+            return Err(invalid_header(at, message));
         };
         let (title, name) = field_name(name)?;
         let dtype = match shape {
@@ -201,18 +201,20 @@ fn record(entries: Vec<Node>, at: usize) -> Result<Dtype> {
         offset = end;
     }
     match repeated_name(&fields) {
-        Some(name) => Err(malformed(at, format_args!("expected one field of a name, found two `{}`", shorten(name)))),
+        Some(name) => {
+            Err(invalid_header(at, format_args!("expected one field of a name, found two `{}`", shorten(name))))
+        }
         None => Ok(Dtype::from_fields(fields, offset)),
     }
 }
 
 /// `'name'` or `('title', 'name')`.
-fn field_name(node: Node) -> Result<(Option<String>, String)> {
+fn field_name(node: Spanned) -> Result<(Option<String>, String)> {
     let at = node.span.start;
     match node.value {
         Value::Str(name) => return Ok((None, name)),
         Value::Tuple(parts) => {
-            if let Ok([title, name]) = <[Node; 2]>::try_from(parts) {
+            if let Ok([title, name]) = <[Spanned; 2]>::try_from(parts) {
                 match (title.value, name.value) {
                     (Value::Str(title), Value::Str(name)) => return Ok((Some(title), name)),
                     (Value::None, Value::Str(name)) => return Ok((None, name)),
@@ -222,7 +224,7 @@ fn field_name(node: Node) -> Result<(Option<String>, String)> {
         }
         _ => {}
     }
-    Err(malformed(at, "expected a field's name, or (title, name)"))
+    Err(invalid_header(at, "expected a field's name, or (title, name)"))
 }
 
 impl FromStr for Dtype {

@@ -14,13 +14,13 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_DEPTH: usize = 32;
 
 /// What is wrong at a byte, counted from the start of the header.
-pub(super) fn malformed(at: usize, message: impl Display) -> Error {
+pub(super) fn invalid_header(at: usize, message: impl Display) -> Error {
     Error::new(ErrorKind::InvalidHeader, format!("at byte {at}: {message}"))
 }
 
 /// A literal and the bytes of the file that spell it.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct Spanned {
     pub(super) span: Range<usize>,
     pub(super) value: Value,
 }
@@ -31,9 +31,9 @@ pub(super) enum Value {
     Bool(bool),
     Int(Int),
     Str(String),
-    Tuple(Vec<Node>),
-    List(Vec<Node>),
-    Dict(Vec<(Node, Node)>),
+    Tuple(Vec<Spanned>),
+    List(Vec<Spanned>),
+    Dict(Vec<(Spanned, Spanned)>),
 }
 
 /// A number of any length: one that does not fit is not refused but remembered as too large, since what is then wrong
@@ -77,11 +77,11 @@ impl Value {
 }
 
 /// Reads the one literal that `text` holds; `start` is where in the file it begins.
-pub(super) fn read(text: &[u8], start: usize, dialect: Dialect) -> Result<Node> {
-    Reader::new(text, start, dialect).whole()
+pub(super) fn read(text: &[u8], start: usize, dialect: Dialect) -> Result<Spanned> {
+    Parser::new(text, start, dialect).whole()
 }
 
-struct Reader<'a> {
+struct Parser<'a> {
     text: &'a [u8],
     pos: usize,
     start: usize,
@@ -90,7 +90,7 @@ struct Reader<'a> {
     steps: std::cell::Cell<usize>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Parser<'a> {
     fn new(text: &'a [u8], start: usize, dialect: Dialect) -> Self {
         Self {
             text,
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn whole(&mut self) -> Result<Node> {
+    fn whole(&mut self) -> Result<Spanned> {
         if self.dialect.utf8
             && let Err(e) = std::str::from_utf8(self.text)
         {
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, message: impl Display) -> Error {
-        malformed(self.start + self.pos, message)
+        invalid_header(self.start + self.pos, message)
     }
 
     fn expected(&self, what: &str) -> Error {
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Node> {
+    fn value(&mut self, depth: usize) -> Result<Spanned> {
         self.skip_blank();
         let begin = self.pos;
         if depth == MAX_DEPTH && matches!(self.peek(), Some(b'{' | b'[' | b'(')) {
@@ -204,11 +204,11 @@ impl<'a> Reader<'a> {
             Some(b'_' | b'a'..=b'z' | b'A'..=b'Z') => self.word()?,
             _ => return Err(self.expected("a Python literal")),
         };
-        Ok(Node { span: self.start + begin..self.start + self.pos, value })
+        Ok(Spanned { span: self.start + begin..self.start + self.pos, value })
     }
 
     /// What stands between brackets, and whether a comma did.
-    fn items(&mut self, close: u8, depth: usize) -> Result<(Vec<Node>, bool)> {
+    fn items(&mut self, close: u8, depth: usize) -> Result<(Vec<Spanned>, bool)> {
         self.pos += 1;
         let mut items = Vec::new();
         let mut comma = false;
@@ -222,7 +222,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn dict(&mut self, depth: usize) -> Result<Vec<(Node, Node)>> {
+    fn dict(&mut self, depth: usize) -> Result<Vec<(Spanned, Spanned)>> {
         self.pos += 1;
         let mut entries = Vec::new();
         loop {
@@ -313,7 +313,7 @@ mod tests {
     pub(super) const NEW: Dialect = Dialect { utf8: true, long_suffix: false };
 
     fn show(value: &Value) -> String {
-        let all = |nodes: &[Node]| nodes.iter().map(|n| show(&n.value)).collect::<Vec<_>>().join(" ");
+        let all = |nodes: &[Spanned]| nodes.iter().map(|n| show(&n.value)).collect::<Vec<_>>().join(" ");
         match value {
             Value::None => "None".into(),
             Value::Bool(b) => b.to_string(),
@@ -375,7 +375,7 @@ mod tests {
         let text = "{'é': (3, 4) , 'b' : 'c'  }";
         for (dialect, start) in [(OLD, 10), (NEW, 12)] {
             let Value::Dict(entries) = read(text.as_bytes(), start, dialect).unwrap().value else { panic!() };
-            let spelt = |node: &Node| &text[node.span.start - start..node.span.end - start];
+            let spelt = |node: &Spanned| &text[node.span.start - start..node.span.end - start];
             assert_eq!(spelt(&entries[0].1), "(3, 4)");
             assert_eq!((spelt(&entries[1].0), spelt(&entries[1].1)), ("'b'", "'c'"));
         }
@@ -444,7 +444,7 @@ mod tests {
                 for piece in pieces {
                     for close in ["", "]", ")]"] {
                         let text = format!("{open}{}{close}", piece.repeat(5_000 / piece.len()));
-                        let mut reader = Reader::new(text.as_bytes(), 0, dialect);
+                        let mut reader = Parser::new(text.as_bytes(), 0, dialect);
                         let _ = reader.whole();
                         let steps = reader.steps.get();
                         assert!(

@@ -13,11 +13,11 @@ use ndarray::{Dimension, IxDyn};
 use super::options::{MmapArrayOptions, Placed, Wanted};
 use crate::array::MmapArrayBase;
 use crate::element::ElementLayout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::file::{ArrayFile, Destination, Lock, PendingFile};
 use crate::layout::{Alignment, Layout, Order, axes, check_offset};
 use crate::mode::{FileAccess, Loadable, OpenExisting, ReadWrite, Staging, Supports};
-use crate::npy::{ARRAY_ALIGN, HEADER_CAP, Header, HeaderInPlace, NpyElement, PAGE_ALIGN, Preamble};
+use crate::npy::{ARRAY_ALIGN, EncodedHeader, HEADER_CAP, Header, NpyElement, PAGE_ALIGN, Preamble, checked_dtype};
 
 /// Most headers are no longer, so that one read is enough.
 const COMMON_HEADER_LEN: usize = 128;
@@ -135,14 +135,14 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
     }
 
     fn read_placed(&self, backing: &mut ArrayFile) -> Result<Placed<D>> {
-        let (header, bytes) = read_header(backing, self.offset, self.max_header_size)?;
+        let (header, encoded) = read_header(backing, self.offset, self.max_header_size)?;
         let shape = header.shape_for::<A>()?;
         let dim = self.dim_of(shape)?;
         let order = if header.fortran_order() { Order::F } else { Order::C };
         let layout = Layout::new(dim, order, ElementLayout::of::<A>())?;
         // Both are at most `i64::MAX`: the header was read at the one, and is as long as the other.
         let offset = self.offset.saturating_add(header.data_offset());
-        let header = M::FILE_ACCESS.writes_file().then(|| HeaderInPlace::new(bytes, self.offset, header.shape()));
+        let header = M::FILE_ACCESS.writes_file().then_some(encoded);
         Ok(Placed { layout, offset, header })
     }
 
@@ -169,15 +169,12 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
     fn place_new_npy(&self) -> Result<Placed<D>> {
         let layout = self.required_layout()?;
         let align = if self.page_aligned { PAGE_ALIGN } else { ARRAY_ALIGN };
-        let (header, bytes) = Header::format_for::<A>(layout.axes(), layout.order() == Order::F, align)?;
-        // An `NpyElement` by hand may misstate its size.
-        header.shape_for::<A>()?;
-        let header_at = self.offset;
-        let Some(offset) = header_at.checked_add(header.data_offset()) else {
-            return Err(Error::new(ErrorKind::Overflow, format!("offset {header_at} is beyond the largest file")));
+        let dtype = checked_dtype::<A>()?;
+        let header = EncodedHeader::format(&dtype, layout.axes(), layout.order() == Order::F, align)?.at(self.offset);
+        let Some(offset) = self.offset.checked_add(header.bytes().len() as u64) else {
+            return Err(error!(Overflow, "offset {} is beyond the largest file", self.offset));
         };
-        let header = Some(HeaderInPlace::new(bytes, header_at, header.shape()));
-        Ok(Placed { layout, offset, header })
+        Ok(Placed { layout, offset, header: Some(header) })
     }
 }
 
@@ -277,12 +274,12 @@ impl Header {
     }
 }
 
-/// The header at `offset`, and its bytes.
+/// The header at `offset`.
 ///
 /// Somebody may be writing a longer array's header over it right now, and may have been stopped in the middle of that,
 /// where two readings find the same mixture. So, unless nobody has written for a while, it counts once two readings
 /// agree and what was being written is there.
-fn read_header(backing: &mut ArrayFile, offset: u64, cap: usize) -> Result<(Header, Vec<u8>)> {
+fn read_header(backing: &mut ArrayFile, offset: u64, cap: usize) -> Result<(Header, EncodedHeader)> {
     if offset > backing.len() {
         return Err(Error::new(
             ErrorKind::TooShort,
@@ -298,7 +295,8 @@ fn read_header(backing: &mut ArrayFile, offset: u64, cap: usize) -> Result<(Head
             header_bytes(backing, offset, cap)
         })?
     };
-    Ok((Header::parse(&bytes, cap)?, bytes))
+    let (header, encoded) = EncodedHeader::parse(bytes, cap)?;
+    Ok((header, encoded.at(offset)))
 }
 
 /// What two readings in a row agree on. One that fails agrees with one that fails.

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::{ArrayFile, Destination, Lock, NotPublished, PendingFile, Published};
 use crate::layout::{Alignment, Layout, Order, axes, split_shape};
 use crate::mode::{FileAccess, Loadable, Mode, OpenExisting, ReadOnly, ReadWrite, Staging, Supports};
-use crate::npy::{HEADER_CAP, HeaderInPlace};
+use crate::npy::{EncodedHeader, HEADER_CAP};
 use crate::storage::{Storage, mapping::Mapping};
 
 /// How to open an array: made by [`options`](MmapArrayBase::options), ended by a door such as [`open`](Self::open).
@@ -62,7 +62,7 @@ pub(super) struct Placed<D> {
     /// Of the first element, in bytes.
     pub(super) offset: u64,
     /// The `.npy` header to be kept in step with the array, where the mode can change its shape.
-    pub(super) header: Option<HeaderInPlace>,
+    pub(super) header: Option<EncodedHeader>,
 }
 
 #[derive(Clone, Debug)]

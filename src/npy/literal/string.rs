@@ -1,9 +1,9 @@
 //! Strings: quotes, prefixes, escapes, and the text's own encoding.
 
-use super::Reader;
-use crate::Result;
+use super::Parser;
+use crate::error::Result;
 
-impl Reader<'_> {
+impl Parser<'_> {
     /// A string from its opening quote on. Strings in three quotes are not read, nor neighbours joined.
     pub(super) fn string(&mut self, raw: bool) -> Result<String> {
         let begin = self.pos;
