@@ -7,10 +7,12 @@
 mod bool8;
 mod datetime;
 mod fixed_bytes;
+mod numbers;
 
 pub use bool8::Bool8;
 pub use datetime::{Datetime64, DatetimeUnit, Timedelta64, time_units};
 pub use fixed_bytes::FixedBytes;
+pub(crate) use numbers::for_each_number;
 
 /// Size, alignment and name of an element type, so that the arithmetic on it need not be generic.
 #[derive(Clone, Copy, Debug)]

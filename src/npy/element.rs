@@ -1,7 +1,7 @@
 //! Which dtype a Rust type is, and which Rust type a dtype is.
 
 use super::dtype::{ByteOrder, Dtype, DtypeKind, Field};
-use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, time_units};
+use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number, time_units};
 
 /// An element type that `.npy` files know.
 ///
@@ -74,56 +74,63 @@ impl NpyElement for u8 {
     }
 }
 
-/// `types => DtypeKind, ByteOrder;`
-macro_rules! elements {
-    ($($($element:ty),+ => $kind:ident, $byteorder:ident;)*) => {$($(
+macro_rules! element {
+    // An array of bytes is `|VN`: see above.
+    (Uint, NATIVE, u8) => {};
+    ($kind:ident, $byteorder:ident, $element:ty) => {
         impl NpyElement for $element {
             fn dtype() -> Dtype {
                 Dtype::scalar(DtypeKind::$kind, ByteOrder::$byteorder, size_of::<$element>())
             }
         }
-    )+)*};
+    };
 }
 
-elements! {
-    Bool8 => Bool, NotApplicable;
-    i8, i16, i32, i64, isize => Int, NATIVE;
-    u16, u32, u64, usize => Uint, NATIVE;
-    f32, f64 => Float, NATIVE;
-}
-
+element!(Bool, NotApplicable, Bool8);
 #[cfg(feature = "half")]
-elements! { half::f16 => Float, NATIVE; }
+element!(Float, NATIVE, half::f16);
 
-#[cfg(feature = "num-complex")]
-elements! { num_complex::Complex<f32>, num_complex::Complex<f64> => Complex, NATIVE; }
-
-#[cfg(feature = "rend")]
-mod foreign {
-    use super::{ByteOrder, Dtype, DtypeKind, NpyElement};
-    use rend::unaligned::*;
-    use rend::*;
-
-    elements! {
-        i16_le, i32_le, i64_le, i16_ule, i32_ule, i64_ule => Int, Little;
-        i16_be, i32_be, i64_be, i16_ube, i32_ube, i64_ube => Int, Big;
-        u16_le, u32_le, u64_le, u16_ule, u32_ule, u64_ule => Uint, Little;
-        u16_be, u32_be, u64_be, u16_ube, u32_ube, u64_ube => Uint, Big;
-        f32_le, f64_le, f32_ule, f64_ule => Float, Little;
-        f32_be, f64_be, f32_ube, f64_ube => Float, Big;
-    }
-
-    #[cfg(feature = "num-complex")]
-    mod complex {
-        use super::*;
-        use num_complex::Complex;
-
-        elements! {
-            Complex<f32_le>, Complex<f64_le>, Complex<f32_ule>, Complex<f64_ule> => Complex, Little;
-            Complex<f32_be>, Complex<f64_be>, Complex<f32_ube>, Complex<f64_ube> => Complex, Big;
-        }
-    }
+/// A number, and if it is a float, the complex number of two of them.
+macro_rules! number {
+    (Float, $byteorder:ident, $element:ident) => {
+        element!(Float, $byteorder, $element);
+        #[cfg(feature = "num-complex")]
+        element!(Complex, $byteorder, num_complex::Complex<$element>);
+    };
+    ($kind:ident, $byteorder:ident, $element:ident) => {
+        element!($kind, $byteorder, $element);
+    };
 }
+
+macro_rules! numbers {
+    ($($kind:ident $native:ident: $($le:ident $be:ident $ule:ident $ube:ident)?;)*) => {
+        $(number!($kind, NATIVE, $native);)*
+
+        #[cfg(feature = "rend")]
+        const _: () = {
+            use rend::{unaligned::*, *};
+            $($(
+                number!($kind, Little, $le);
+                number!($kind, Big, $be);
+                number!($kind, Little, $ule);
+                number!($kind, Big, $ube);
+            )?)*
+        };
+
+        /// Number types by name, with the size of the number and whether any offset suits them. The first that fits is
+        /// the one to use.
+        const NUMBERS: &[(DtypeKind, ByteOrder, usize, bool, &str)] = &[
+            $((DtypeKind::$kind, ByteOrder::NATIVE, size_of::<$native>(), false, stringify!($native)),)*
+            $($(
+                (DtypeKind::$kind, ByteOrder::Little, size_of::<$native>(), false, concat!("rend::", stringify!($le))),
+                (DtypeKind::$kind, ByteOrder::Big, size_of::<$native>(), false, concat!("rend::", stringify!($be))),
+                (DtypeKind::$kind, ByteOrder::Little, size_of::<$native>(), true, concat!("rend::unaligned::", stringify!($ule))),
+                (DtypeKind::$kind, ByteOrder::Big, size_of::<$native>(), true, concat!("rend::unaligned::", stringify!($ube))),
+            )?)*
+        ];
+    };
+}
+for_each_number!(numbers);
 
 impl<const N: usize> NpyElement for FixedBytes<N> {
     fn dtype() -> Dtype {
@@ -206,24 +213,18 @@ impl Dtype {
     fn rust_types(&self, unaligned: bool) -> Option<String> {
         let size = self.base_itemsize;
         let native = self.byteorder == ByteOrder::NATIVE;
-        let number = |letter, size: usize| {
-            let bits = size * 8;
-            match (unaligned, self.byteorder) {
-                (false, _) if native || size == 1 => format!("{letter}{bits}"),
-                (false, ByteOrder::Big) => format!("rend::{letter}{bits}_be"),
-                (false, _) => format!("rend::{letter}{bits}_le"),
-                (true, ByteOrder::Big) => format!("rend::unaligned::{letter}{bits}_ube"),
-                (true, _) => format!("rend::unaligned::{letter}{bits}_ule"),
-            }
+        let number = |wanted, bytes| {
+            let suits = |&(kind, byteorder, size, at_any_offset, _): &(_, _, _, _, _)| {
+                (kind, size, at_any_offset) == (wanted, bytes, unaligned) && (size == 1 || byteorder == self.byteorder)
+            };
+            NUMBERS.iter().copied().find(suits).map(|(.., name)| name)
         };
         let name = match self.kind {
             _ if size == 0 => return None,
             DtypeKind::Record => return self.rust_struct(unaligned),
-            DtypeKind::Int if size > 1 || !unaligned => number('i', size),
-            DtypeKind::Uint if size > 1 || !unaligned => number('u', size),
-            DtypeKind::Float if matches!(size, 4 | 8) => number('f', size),
-            DtypeKind::Complex if matches!(size, 8 | 16) => format!("num_complex::Complex<{}>", number('f', size / 2)),
             DtypeKind::Float if size == 2 && native && !unaligned => "half::f16".into(),
+            DtypeKind::Int | DtypeKind::Uint | DtypeKind::Float => number(self.kind, size)?.into(),
+            DtypeKind::Complex => format!("num_complex::Complex<{}>", number(DtypeKind::Float, size / 2)?),
             DtypeKind::Datetime { unit, count: 1 } if native && !unaligned => {
                 format!("Datetime64<time_units::{unit:?}>")
             }
@@ -235,15 +236,12 @@ impl Dtype {
             DtypeKind::Void if !unaligned => format!("[u8; {size}]"),
             _ => return None,
         };
-        let mut features = Vec::new();
-        for (path, feature) in [("half::", "`half`"), ("num_complex::", "`num-complex`"), ("rend::", "`rend`")] {
-            if name.contains(path) {
-                features.push(feature);
-            }
-        }
+        let crates = [("half::", "`half`"), ("num_complex::", "`num-complex`"), ("rend::", "`rend`")];
+        let features: Vec<_> =
+            crates.iter().filter(|(path, _)| name.contains(path)).map(|(_, feature)| *feature).collect();
         Some(match features[..] {
             [] => format!("`{name}`"),
-            [_] => format!("`{name}` (feature {})", features[0]),
+            [feature] => format!("`{name}` (feature {feature})"),
             _ => format!("`{name}` (features {})", features.join(" and ")),
         })
     }
@@ -252,7 +250,6 @@ impl Dtype {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time_units;
 
     /// That it may be an element at all, and what it is called on this machine.
     #[track_caller]
