@@ -1,8 +1,10 @@
-//! Element types of our own, and what every element must be.
+//! The crate's own element types, and what every element type must have: size, alignment and a name.
 //!
 //! # Safety
-//! In the files below, `unsafe impl`s of bytemuck's traits only, for transparent wrappers of types that have them: each
-//! says why every bit pattern is a value and no byte of a value is ever uninitialised.
+//! The files below contain `unsafe impl`s of bytemuck's traits, and nothing else that is `unsafe`. Each is for a transparent
+//! wrapper of a type that has these traits, and says why
+//! 1. every bit pattern is a value, and
+//! 2. no byte of a value is uninitialised.
 
 mod bool8;
 mod datetime;
@@ -14,7 +16,7 @@ pub use datetime::{Datetime64, DatetimeUnit, Timedelta64, time_units};
 pub use fixed_bytes::FixedBytes;
 pub(crate) use numbers::for_each_number;
 
-/// Size, alignment and name of an element type, so that the arithmetic on it need not be generic.
+/// Size, alignment and name of an element type, so that code that needs no more is not generic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ElementLayout {
     size: usize,
@@ -23,10 +25,10 @@ pub(crate) struct ElementLayout {
 }
 
 impl ElementLayout {
-    /// Mappings start on a page, and no supported system has smaller ones.
+    /// Mappings start on a page, and no supported system has pages smaller than this.
     pub(crate) const LARGEST_ALIGNMENT: usize = 4096;
 
-    /// Refuses at compile time what cannot be mapped, whatever the file holds.
+    /// Does not compile for types that no file can hold: zero-sized ones, and those aligned to more than a page.
     pub(crate) const fn of<A>() -> Self {
         const {
             assert!(size_of::<A>() != 0, "zero-sized elements cannot be mapped");

@@ -1,15 +1,14 @@
-//! Pure checked arithmetic: where the elements of an array lie, and the proof that a file holds them.
+//! Where the elements of an array are, and the proof that a file holds them: pure, checked arithmetic.
 //!
-//! [`Layout`] (shape, order, element) -> [`Span`] (a legal range of file offsets) -> [`Extent`] (a range proven to
-//! lie in the file). Each step has one constructor, so a mapping past the end of a file, or a misaligned one, cannot
-//! be written down.
+//! [`Layout`] (shape, order, element) -> [`Span`] (a valid range of file offsets) -> [`Extent`] (a range that is within the
+//! file). Each step has one constructor, so that no code can make a mapping that is misaligned or ends past the file.
 
 use std::ops::Range;
 
 use ndarray::{Array, Axis, Dimension, Shape, ShapeBuilder};
 
 use crate::element::ElementLayout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Result, error};
 
 /// Which axis varies fastest in memory: the last (C), or the first (Fortran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub(crate) enum Order {
     F,
 }
 
-/// A shape, an order and an element: how many bytes, and which byte belongs to which index.
+/// A shape, an order and an element: the number of bytes, and the place of each index among them.
 ///
 /// Invariant: the product of the non-zero axes, in bytes, is at most `isize::MAX`, and `bytes` is the size of all
 /// elements together.
@@ -30,21 +29,21 @@ pub(crate) struct Layout<D> {
     bytes: usize,
 }
 
-/// Whether the bytes are used where they lie, or copied to where they can be.
+/// Whether the bytes are used where they are in the file, or copied to aligned memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alignment {
     InPlace,
     Copied,
 }
 
-/// File offsets `offset .. offset + bytes` that do not overflow and, used in place, suit the element's alignment.
+/// The file offsets `offset .. offset + bytes`, which do not overflow and, if used in place, are aligned for the element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     offset: u64,
     bytes: usize,
 }
 
-/// A [`Span`] that lay within the file when its length was read.
+/// A [`Span`] that was within the file when the file's length was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent(Span);
 
@@ -73,7 +72,7 @@ impl<D: Dimension> Layout<D> {
         Ok(Self { dim, order, item, bytes })
     }
 
-    /// What can be known of [`inferred`](Self::inferred) rows before there is a file: the bytes of one.
+    /// The bytes of one row, which is what can be checked of [`inferred`](Self::inferred) before there is a file.
     ///
     /// # Errors
     /// `InvalidInput` for rows without elements, `Overflow`.
@@ -81,15 +80,15 @@ impl<D: Dimension> Layout<D> {
         check_offset(offset)?;
         let row = &axes(dim)[1..];
         match bytes_of(row, item)? {
-            0 => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("the number of rows cannot be inferred: a row of shape {row:?} has no elements"),
+            0 => Err(error!(
+                InvalidInput,
+                "the number of rows cannot be inferred: a row of shape {row:?} has no elements"
             )),
             bytes => Ok(bytes),
         }
     }
 
-    /// As many rows of shape `dim[1..]` as the file holds from `offset` on; `dim[0]` is filled in.
+    /// As many rows of shape `dim[1..]` as the file has from `offset` on. Sets `dim[0]`.
     ///
     /// # Errors
     /// `TooShort` for an offset past the end, `LengthNotMultiple` for a broken last row, `InvalidInput` for rows
@@ -97,15 +96,17 @@ impl<D: Dimension> Layout<D> {
     pub(crate) fn inferred(mut dim: D, item: ElementLayout, offset: u64, file_len: u64) -> Result<Self> {
         let row_bytes = Self::inferable(&dim, item, offset)?;
         let row = &axes(&dim)[1..];
-        let rest = file_len.checked_sub(offset).ok_or_else(|| past_the_end(file_len, offset))?;
+        let rest = file_len
+            .checked_sub(offset)
+            .ok_or_else(|| error!(TooShort, "file is {file_len} bytes, but the array starts at offset {offset}"))?;
         if rest % row_bytes as u64 != 0 {
             let unit = if row.is_empty() { item.name().to_owned() } else { format!("row {row:?} of {}", item.name()) };
-            return Err(Error::new(
-                ErrorKind::LengthNotMultiple,
-                format!("{rest} bytes follow offset {offset}, no multiple of the {row_bytes} bytes of one {unit}"),
+            return Err(error!(
+                LengthNotMultiple,
+                "{rest} bytes follow offset {offset}, no multiple of the {row_bytes} bytes of one {unit}"
             ));
         }
-        // A count beyond usize is an overflow like any other shape's; only 32-bit systems meet it.
+        // Only on 32-bit systems: a count beyond `usize` becomes a shape that `new` refuses.
         dim[0] = usize::try_from(rest / row_bytes as u64).unwrap_or(usize::MAX);
         Self::new(dim, Order::C, item)
     }
@@ -114,7 +115,7 @@ impl<D: Dimension> Layout<D> {
         self.order
     }
 
-    /// Of all elements together.
+    /// The size of all elements together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -139,67 +140,59 @@ impl<D: Dimension> Layout<D> {
     /// The same layout with another type for the same number of axes.
     pub(crate) fn into_dimensionality<D2: Dimension>(self) -> Result<Layout<D2>> {
         let Some(dim) = D2::from_dimension(&self.dim) else {
-            return Err(Error::new(
-                ErrorKind::ShapeMismatch,
-                format!(
-                    "the array has {} dimensions (shape {:?}), but {} were asked for",
-                    self.dim.ndim(),
-                    self.axes(),
-                    D2::NDIM.unwrap_or_default()
-                ),
+            return Err(error!(
+                ShapeMismatch,
+                "the array has {} dimensions (shape {:?}), but {} were asked for",
+                self.dim.ndim(),
+                self.axes(),
+                D2::NDIM.unwrap_or_default()
             ));
         };
         Ok(Layout { dim, order: self.order, item: self.item, bytes: self.bytes })
     }
 
-    /// Where these elements lie in a file if the first is at `offset` (in bytes).
+    /// The range of these elements in a file if the first is at `offset` (in bytes).
     ///
     /// # Errors
-    /// `Overflow` beyond `i64::MAX`, which no file reaches; `Misaligned` where the elements could not be used in place.
+    /// `Overflow` beyond `i64::MAX`, the largest file; `Misaligned` if elements used in place would not be aligned.
     pub(crate) fn span(&self, offset: u64, placement: Alignment) -> Result<Span> {
         check_offset(offset)?;
         if offset + self.bytes as u64 > i64::MAX as u64 {
-            return Err(Error::new(
-                ErrorKind::Overflow,
-                format!(
-                    "offset {offset} and shape {:?} of {} ({} bytes) end beyond the largest file, {} bytes",
-                    self.axes(),
-                    self.item.name(),
-                    self.bytes,
-                    i64::MAX
-                ),
+            return Err(error!(
+                Overflow,
+                "offset {offset} and shape {:?} of {} ({} bytes) end beyond the largest file, {} bytes",
+                self.axes(),
+                self.item.name(),
+                self.bytes,
+                i64::MAX
             ));
         }
         let align = self.item.align();
         if placement == Alignment::InPlace && self.bytes > 0 && !offset.is_multiple_of(align as u64) {
-            return Err(Error::new(
-                ErrorKind::Misaligned,
-                format!(
-                    "offset {offset} is no multiple of {align}, the alignment of {}: use an element type of alignment 1 \
-                     (`rend::unaligned`, `[u8; {}]`), or `load` for a copy",
-                    self.item.name(),
-                    self.item.size()
-                ),
+            return Err(error!(
+                Misaligned,
+                "offset {offset} is no multiple of {align}, the alignment of {}: use an element type of alignment 1 \
+                 (`rend::unaligned`, `[u8; {}]`), or `load` for a copy",
+                self.item.name(),
+                self.item.size()
             ));
         }
         Ok(Span { offset, bytes: self.bytes })
     }
 
-    /// The proof that a file of `file_len` bytes holds these elements, the first at `offset`.
+    /// Proves that a file of `file_len` bytes holds these elements, the first at `offset`.
     ///
     /// # Errors
-    /// Those of [`span`](Self::span), then `TooShort`, naming both lengths and ending in `remedy`.
+    /// Those of [`span`](Self::span), then `TooShort`, whose message names both lengths and ends with `remedy`.
     pub(crate) fn extent(&self, offset: u64, placement: Alignment, file_len: u64, remedy: &str) -> Result<Extent> {
         let span = self.span(offset, placement)?;
         if span.end() > file_len {
-            return Err(Error::new(
-                ErrorKind::TooShort,
-                format!(
-                    "file is {file_len} bytes, but offset {offset} and shape {:?} of {} need {}{remedy}",
-                    self.axes(),
-                    self.item.name(),
-                    span.end()
-                ),
+            return Err(error!(
+                TooShort,
+                "file is {file_len} bytes, but offset {offset} and shape {:?} of {} need {}{remedy}",
+                self.axes(),
+                self.item.name(),
+                span.end()
             ));
         }
         Ok(Extent(span))
@@ -220,27 +213,27 @@ impl<D: Dimension> Layout<D> {
         self.outermost().map_or(1, |axis| self.dim[axis.index()])
     }
 
-    /// The same layout with another number of rows; those that both have lie where they lay.
+    /// The same layout with another number of rows. The rows that both have keep their place.
     ///
     /// # Errors
     /// `InvalidInput` for an array without axes, `Overflow`.
     pub(crate) fn with_rows(&self, rows: usize) -> Result<Self> {
         let Some(axis) = self.outermost() else {
-            return Err(Error::new(ErrorKind::InvalidInput, "an array without axes has no rows to add or remove"));
+            return Err(error!(InvalidInput, "an array without axes has no rows to add or remove"));
         };
         let mut dim = self.dim.clone();
         dim[axis.index()] = rows;
         Self::new(dim, self.order, self.item)
     }
 
-    /// The same element and order with another length of one axis, which there must be.
+    /// The same element and order with another length of `axis`, which must exist.
     pub(crate) fn with_axis(&self, axis: Axis, len: usize) -> Result<Self> {
         let mut dim = self.dim.clone();
         dim[axis.index()] = len;
         Self::new(dim, self.order, self.item)
     }
 
-    /// How many rows a block of this shape has, if it has such rows as this array.
+    /// The number of rows of a block of this shape, whose rows must be like this array's.
     ///
     /// # Errors
     /// `ShapeMismatch` if any but the outermost axis differs.
@@ -250,12 +243,10 @@ impl<D: Dimension> Layout<D> {
         let alike = own.len() == block.len() && (0..own.len()).all(|i| Some(i) == outermost || own[i] == block[i]);
         match outermost {
             Some(axis) if alike => Ok(block[axis]),
-            _ => Err(Error::new(
-                ErrorKind::ShapeMismatch,
-                format!(
-                    "a block of shape {block:?} does not fit an array of shape {own:?}, whose rows are along {}",
-                    outermost.map_or("no axis".to_owned(), |axis| format!("axis {axis}"))
-                ),
+            _ => Err(error!(
+                ShapeMismatch,
+                "a block of shape {block:?} does not fit an array of shape {own:?}, whose rows are along {}",
+                outermost.map_or("no axis".to_owned(), |axis| format!("axis {axis}"))
             )),
         }
     }
@@ -263,13 +254,14 @@ impl<D: Dimension> Layout<D> {
     /// The bytes of some rows, counted from the start of the array.
     ///
     /// # Errors
-    /// `InvalidInput` for a range that is reversed or goes past the last row.
+    /// `InvalidInput` for a range that is reversed or ends past the last row.
     pub(crate) fn row_bytes(&self, rows: Range<usize>) -> Result<Range<usize>> {
         let count = self.rows();
         if rows.start > rows.end || rows.end > count {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("rows {rows:?} are not within the {count} rows of shape {:?}", self.axes()),
+            return Err(error!(
+                InvalidInput,
+                "rows {rows:?} are not within the {count} rows of shape {:?}",
+                self.axes()
             ));
         }
         let row = self.bytes.checked_div(count).unwrap_or(0);
@@ -288,7 +280,7 @@ impl Span {
         self.bytes
     }
 
-    /// The shortest file that holds it; at most `i64::MAX`.
+    /// The length of the shortest file that holds the span; at most `i64::MAX`.
     pub(crate) fn end(self) -> u64 {
         self.offset + self.bytes as u64
     }
@@ -300,11 +292,11 @@ impl Extent {
     }
 }
 
-/// Takes a shape apart into what ndarray keeps private in it: the order.
+/// The dimension and the order of a shape. ndarray keeps the order private.
 ///
-/// Reads it off the strides of an array over `()`, which takes no memory. Where they are those of C order too (nothing,
-/// or one long axis), it matters only for the axis to grow along, and is read off the shape's `Debug` text. A shape that
-/// overflows has none; [`Layout::new`] will refuse it.
+/// It shows in the strides of an array of `()`, which needs no memory. If these are also the strides of C order (no
+/// elements, or one long axis), the order only decides along which axis the array grows, and is taken from the shape's
+/// `Debug` text. A shape that overflows has no strides, and [`Layout::new`] will refuse it.
 pub(crate) fn split_shape<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
     let shape = shape.into_shape_with_order();
     let dim = shape.raw_dim().clone();
@@ -318,40 +310,36 @@ pub(crate) fn split_shape<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
 }
 
 pub(crate) fn axes<D: Dimension>(dim: &D) -> &[usize] {
-    // A dimension's own axis lengths always lie in a row.
+    // Never the default: the axis lengths of a dimension are contiguous.
     dim.as_array_view().to_slice().unwrap_or_default()
 }
 
-/// Bytes of an array; the product of the *non-zero* axes must fit, as ndarray computes strides from it.
+/// The bytes of an array. The product of the *non-zero* axes must fit, because ndarray computes strides from it.
 fn bytes_of(axes: &[usize], item: ElementLayout) -> Result<usize> {
     let nonzero = axes.iter().filter(|&&n| n != 0).try_fold(item.size(), |bytes, &n| bytes.checked_mul(n));
     match nonzero {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(if axes.contains(&0) { 0 } else { bytes }),
-        _ => Err(Error::new(
-            ErrorKind::Overflow,
-            format!("shape {axes:?} of {} ({} bytes each) is more than can be addressed", item.name(), item.size()),
+        _ => Err(error!(
+            Overflow,
+            "shape {axes:?} of {} ({} bytes each) is more than can be addressed",
+            item.name(),
+            item.size()
         )),
     }
 }
 
-/// Refuses an offset that no file reaches.
+/// Refuses an offset beyond the largest file.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     if i64::try_from(offset).is_err() {
-        return Err(Error::new(
-            ErrorKind::Overflow,
-            format!("offset {offset} is beyond the largest file, {} bytes", i64::MAX),
-        ));
+        return Err(error!(Overflow, "offset {offset} is beyond the largest file, {} bytes", i64::MAX));
     }
     Ok(())
-}
-
-fn past_the_end(file_len: u64, offset: u64) -> Error {
-    Error::new(ErrorKind::TooShort, format!("file is {file_len} bytes, but the array starts at offset {offset}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Error, ErrorKind};
     use ndarray::{ArrayView, IxDyn};
     use proptest::prelude::*;
 

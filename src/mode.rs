@@ -1,51 +1,56 @@
-//! The modes an array can be opened in: as types, so that what a mode cannot do does not compile, and as a value.
+//! The modes in which an array can be opened: NumPy's `'r'`, `'r+'`, `'w+'` and `'c'`, and staging.
+//!
+//! A mode is a type, so that what it cannot do does not compile; [`Mode`] is the same as a value. The traits say what a
+//! mode can do, and are implemented for the types of this module only.
 
 use std::fmt;
 use std::str::FromStr;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use crate::error::{Error, ErrorKind, shorten};
+use crate::error::{Error, error, shorten};
 
-/// Mode marker: the array may be read. NumPy's `'r'`.
+/// The array can be read. NumPy's `'r'`.
 #[derive(Debug)]
 pub enum ReadOnly {}
 
-/// Mode marker: the array may be read and written, and the file is written with it. NumPy's `'r+'` and `'w+'`.
+/// The array can be read and written, and what is written goes to the file. NumPy's `'r+'` and `'w+'`.
 #[derive(Debug)]
 pub enum ReadWrite {}
 
-/// Mode marker: the array may be read and written, and the file never changes. NumPy's `'c'`.
+/// The array can be read and written, but the file never changes. NumPy's `'c'`.
 #[derive(Debug)]
 pub enum CopyOnWrite {}
 
-/// Mode marker: the array may be read and written, in a file that has no name until it is published.
+/// The array can be read and written, in a file that has no name until it is
+/// [published](crate::MmapArrayBase::publish).
 #[derive(Debug)]
 pub enum Staging {}
 
-/// A mode of access; the markers of this crate are all there are.
+/// Any mode.
 pub trait AccessMode: sealed::Sealed + 'static {
-    /// What the door has to ask of the file and of the memory.
+    /// The access to the file and to the memory that the mode needs.
     #[doc(hidden)]
     const FILE_ACCESS: FileAccess;
 }
 
-/// A mode that opens files that are there.
+/// A mode that can open existing files.
 pub trait OpenExisting: AccessMode {}
 
-/// A mode whose arrays may be written.
+/// A mode whose arrays can be written to.
 pub trait Writable: AccessMode {}
 
-/// A writable mode whose arrays are stored in a file: they can be flushed, and can grow.
+/// A writable mode whose changes go to the file: its arrays can be flushed, and can grow.
 pub trait Persistent: Writable {}
 
-/// A mode whose arrays can also live in private memory, without a file.
+/// A mode whose arrays can also be in-memory copies of a file.
 pub trait Loadable: OpenExisting {}
 
-/// The mode admits elements of type `A`: every bit pattern of a file must be a valid `A`
-/// ([`AnyBitPattern`]), and a writable mode must not put uninitialised padding in a file ([`NoUninit`]).
+/// A mode whose arrays can have elements of type `A`.
 ///
-/// Implemented for all that may, and sealed: soundness rests on it.
+/// All modes need `A: AnyBitPattern` ([bytemuck's](AnyBitPattern)): every bit pattern in a file must be a valid `A`. Writable
+/// modes also need [`NoUninit`]: padding would put uninitialised bytes in the file. The trait is implemented wherever
+/// these bounds hold, and nowhere else, because soundness depends on it.
 #[diagnostic::on_unimplemented(
     message = "`{A}` cannot be an element of a `{Self}` array",
     note = "reading needs `bytemuck::AnyBitPattern`: every bit pattern is a value (for booleans use `Bool8`)",
@@ -63,7 +68,7 @@ pub enum FileAccess {
 }
 
 impl FileAccess {
-    /// Whether stores reach the file, so that it has to be opened for writing.
+    /// Whether stores go to the file, so that it must be open for writing.
     pub(crate) fn writes_file(self) -> bool {
         self == FileAccess::ReadWrite
     }
@@ -115,7 +120,7 @@ mod sealed {
     impl<A: AnyBitPattern + NoUninit> Supports<A> for Staging {}
 }
 
-/// How an array was opened, as a value. Prints and parses as NumPy's mode strings.
+/// The mode of an array as a value. It prints and parses as NumPy's mode strings.
 ///
 /// ```
 /// use ndarray_mmap::Mode;
@@ -130,15 +135,15 @@ pub enum Mode {
     ReadOnly,
     /// `"r+"`, `"readwrite"`.
     ReadWrite,
-    /// `"w+"`, `"write"`: read and written, in a file that this array created.
+    /// `"w+"`, `"write"`: like `"r+"`, for a file that this array created.
     Create,
     /// `"c"`, `"copyonwrite"`.
     CopyOnWrite,
 }
 
 impl From<FileAccess> for Mode {
-    fn from(rights: FileAccess) -> Self {
-        match rights {
+    fn from(access: FileAccess) -> Self {
+        match access {
             FileAccess::Read => Mode::ReadOnly,
             FileAccess::ReadWrite => Mode::ReadWrite,
             FileAccess::CopyOnWrite => Mode::CopyOnWrite,
@@ -161,7 +166,8 @@ impl FromStr for Mode {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for any other text, upper case and white space included, as in NumPy.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for any other text; as in NumPy, that includes other
+    /// case and white space.
     fn from_str(text: &str) -> Result<Self, Error> {
         Ok(match text {
             "r" | "readonly" => Mode::ReadOnly,
@@ -169,13 +175,11 @@ impl FromStr for Mode {
             "w+" | "write" => Mode::Create,
             "c" | "copyonwrite" => Mode::CopyOnWrite,
             _ => {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!(
-                        "mode must be one of \"r\", \"c\", \"r+\", \"w+\", \"readonly\", \"copyonwrite\", \
-                         \"readwrite\", \"write\" (got \"{}\")",
-                        shorten(text)
-                    ),
+                return Err(error!(
+                    InvalidInput,
+                    "mode must be one of \"r\", \"c\", \"r+\", \"w+\", \"readonly\", \"copyonwrite\", \
+                     \"readwrite\", \"write\" (got \"{}\")",
+                    shorten(text)
                 ));
             }
         })
@@ -185,6 +189,7 @@ impl FromStr for Mode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn modes_parse_what_they_print_and_numpys_long_names() {

@@ -1,12 +1,14 @@
-//! The `.npy` format: header bytes and what they mean. No file, no mapping, no `unsafe`.
+//! The `.npy` format: the bytes of a header and what they mean.
 //!
-//! Headers are read as NumPy reads them and written as it writes them, byte for byte. Work and memory are linear in
-//! the header's length, which is capped before anything is allocated.
+//! Headers are read as NumPy reads them, and written as NumPy writes them, byte for byte. Work and memory are linear in
+//! the length of the header, which is limited before anything is allocated. Nothing in here opens a file, but for
+//! [`Header::read`].
 //!
 //! # What is not read
-//! Python objects, which a file cannot hold. And a few spellings that NumPy takes but never writes: several types in
-//! one string (`'<i4,<f4'`, `'3f8'`), names of types that depend on the machine (`'long'`, `'int'`), strings in three
-//! quotes or side by side, numbers other than in plain decimal digits.
+//! - Python objects: a file cannot hold them.
+//! - A few spellings that NumPy accepts but never writes: several types in one string (`'<i4,<f4'`, `'3f8'`), type names
+//!   that depend on the machine (`'long'`, `'int'`), strings in three quotes or side by side, and numbers other than
+//!   plain decimal digits.
 
 mod compat;
 #[cfg(test)]

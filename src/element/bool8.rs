@@ -1,4 +1,4 @@
-//! The booleans of files.
+//! `Bool8`: booleans that can be mapped.
 #![allow(unsafe_code)] // See `element`.
 
 use std::fmt;
@@ -7,10 +7,10 @@ use std::ops::{BitAnd, BitOr, BitXor, Not};
 
 use bytemuck::{Pod, Zeroable};
 
-/// A boolean of one byte as files hold it: 0 is false, and *every* other byte is true, as in NumPy (`|b1`).
+/// A boolean of one byte: 0 is false, and *every* other byte is true, as in NumPy (`|b1`).
 ///
-/// Rust's own `bool` is undefined behaviour for bytes above 1, so it cannot be mapped. The byte that was
-/// read is kept until it is assigned to; comparison, ordering and hashing see the truth, not the byte.
+/// Rust's own `bool` cannot be mapped, because a byte above 1 would be undefined behaviour. `Bool8` keeps the byte that
+/// was read. Comparison, ordering and hashing use the truth value, not the byte.
 ///
 /// ```
 /// use ndarray_mmap::Bool8;
@@ -25,9 +25,9 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Default)]
 pub struct Bool8(u8);
 
-// SAFETY: a transparent wrapper of `u8`, for which zero is a value.
+// SAFETY: (1) a transparent wrapper of `u8`, for which zero is a value.
 unsafe impl Zeroable for Bool8 {}
-// SAFETY: a transparent wrapper of `u8`: any byte is a value, and there is no padding.
+// SAFETY: a transparent wrapper of `u8`: (1) any byte is a value, and (2) there is no padding.
 unsafe impl Pod for Bool8 {}
 
 impl Bool8 {
@@ -36,17 +36,17 @@ impl Bool8 {
     /// The byte 1.
     pub const TRUE: Self = Self(1);
 
-    /// The truth of it.
+    /// The truth value.
     pub const fn get(self) -> bool {
         self.0 != 0
     }
 
-    /// Keeps the byte as it is; any but 0 is true.
+    /// The boolean with this byte, which is kept; any byte but 0 is true.
     pub const fn from_byte(byte: u8) -> Self {
         Self(byte)
     }
 
-    /// The byte, as it stands in the file.
+    /// The byte as it is in the file.
     pub const fn to_byte(self) -> u8 {
         self.0
     }
@@ -136,7 +136,7 @@ impl Not for Bool8 {
     }
 }
 
-/// Counts as 0 or 1, so that generic numeric code can add booleans up, as NumPy's `sum` does.
+/// Converts to 0 or 1, so that generic numeric code can add booleans up, as NumPy's `sum` does.
 impl num_traits::ToPrimitive for Bool8 {
     fn to_i64(&self) -> Option<i64> {
         Some(self.get().into())

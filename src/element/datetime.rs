@@ -1,16 +1,16 @@
-//! NumPy's times and time spans, with their unit in the type.
+//! NumPy's dates and time spans, with their unit in the type.
 #![allow(unsafe_code)] // See `element`.
 
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-/// The unit of a date or of a time span.
+/// The unit of a [`Datetime64`] or a [`Timedelta64`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say everything")]
 pub enum DatetimeUnit {
-    /// None stated (`M8`).
+    /// No unit (`M8`).
     Generic,
     Year,
     Month,
@@ -45,7 +45,7 @@ impl DatetimeUnit {
         (DatetimeUnit::Attosecond, "as"),
     ];
 
-    /// NumPy's code for it, as in `M8[us]`.
+    /// NumPy's code for the unit, such as `us` in `M8[us]`.
     pub fn code(self) -> &'static str {
         Self::ALL.iter().find(|(unit, _)| *unit == self).map_or("generic", |(_, code)| code)
     }
@@ -56,7 +56,8 @@ impl DatetimeUnit {
     }
 }
 
-/// The step that a [`Datetime64`] or a [`Timedelta64`] counts in: one of [`time_units`], or your own.
+/// The step in which a [`Datetime64`] or a [`Timedelta64`] counts: one of [`time_units`], or your own.
+///
 /// ```
 /// use ndarray_mmap::npy::{DatetimeUnit, NpyElement};
 /// use ndarray_mmap::{Timedelta64, time_units::TimeUnit};
@@ -71,13 +72,13 @@ impl DatetimeUnit {
 /// assert_eq!(Timedelta64::<QuarterHour>::dtype().to_string(), "<m8[15m]");
 /// ```
 pub trait TimeUnit: Copy + fmt::Debug + Ord + Hash + Send + Sync + 'static {
-    /// What is counted.
+    /// The unit.
     const UNIT: DatetimeUnit;
-    /// How many of them make one step.
+    /// The number of units in one step.
     const COUNT: u32 = 1;
 }
 
-/// The units of NumPy's dates.
+/// The units of NumPy's dates and time spans, as types.
 pub mod time_units {
     use super::DatetimeUnit;
     pub use super::TimeUnit;
@@ -104,17 +105,17 @@ macro_rules! dates {
     ($($(#[$attr:meta])* $name:ident)*) => {$(
         $(#[$attr])*
         ///
-        /// Compared by that number: unlike NumPy's, `NAT` equals itself, and is less than all others (so it is the least
-        /// of [`min_max`](crate::blocks::BlocksBase::min_max), too).
+        /// Values are compared by that number. So `NAT` equals itself, unlike NumPy's, and is less than all others (it is
+        /// also the minimum of [`min_max`](crate::blocks::BlocksBase::min_max)).
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(transparent)]
         pub struct $name<U: TimeUnit>(i64, PhantomData<U>);
 
         impl<U: TimeUnit> $name<U> {
-            /// Not a time.
+            /// Not a time: NumPy's `NaT`.
             pub const NAT: Self = Self::new(i64::MIN);
 
-            /// Of so many steps; `i64::MIN` is [`NAT`](Self::NAT).
+            /// The value of this number of steps; `i64::MIN` is [`NAT`](Self::NAT).
             pub const fn new(steps: i64) -> Self {
                 Self(steps, PhantomData)
             }
@@ -124,7 +125,7 @@ macro_rules! dates {
                 if self.is_nat() { None } else { Some(self.0) }
             }
 
-            /// Whether it is [`NAT`](Self::NAT).
+            /// Whether this is [`NAT`](Self::NAT).
             pub const fn is_nat(self) -> bool {
                 self.0 == i64::MIN
             }
@@ -140,17 +141,17 @@ macro_rules! dates {
             }
         }
 
-        // SAFETY: a transparent wrapper of an `i64`, next to which `PhantomData` has no bytes.
+        // SAFETY: (1) a transparent wrapper of an `i64`, for which zero is a value; `PhantomData` has no bytes.
         unsafe impl<U: TimeUnit> bytemuck::Zeroable for $name<U> {}
-        // SAFETY: a transparent wrapper of an `i64`: every bit pattern is a value, and there is no padding; `TimeUnit`
-        // asks for `Copy` and `'static`.
+        // SAFETY: a transparent wrapper of an `i64`: (1) every bit pattern is a value, and (2) there is no padding. It is
+        // `Copy` and `'static`, because `TimeUnit` requires both of `U`.
         unsafe impl<U: TimeUnit> bytemuck::Pod for $name<U> {}
     )*};
 }
 
 dates! {
-    /// NumPy's `datetime64`: a time, as the number of steps of `U` since 1970.
+    /// A time, as a number of steps of `U` since 1970: NumPy's `datetime64`.
     Datetime64
-    /// NumPy's `timedelta64`: a time span, as a number of steps of `U`.
+    /// A time span, as a number of steps of `U`: NumPy's `timedelta64`.
     Timedelta64
 }

@@ -1,24 +1,24 @@
-//! The byte strings of NumPy's files.
+//! `FixedBytes`: NumPy's byte strings.
 #![allow(unsafe_code)] // See `element`.
 
 use std::fmt;
 
-/// NumPy's `S`: a string of up to `N` bytes, filled up with zeros.
+/// A string of up to `N` bytes, padded with zeros: NumPy's `S`.
 ///
-/// As in NumPy zeros at the end do not count, neither in the value nor when comparing; use `[u8; N]` where they do.
+/// As in NumPy, zeros at the end are not part of the value and do not matter in comparisons. Use `[u8; N]` if they must.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct FixedBytes<const N: usize>([u8; N]);
 
 impl<const N: usize> FixedBytes<N> {
-    /// A string of these bytes; `None` if there are more than `N`.
+    /// The string with these bytes; `None` if there are more than `N`.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut all = [0; N];
         all.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(Self(all))
     }
 
-    /// The bytes up to the last that is not zero.
+    /// The bytes up to the last one that is not zero.
     pub fn as_bytes(&self) -> &[u8] {
         let len = self.0.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
         &self.0[..len]
@@ -45,7 +45,7 @@ impl<const N: usize> From<[u8; N]> for FixedBytes<N> {
     }
 }
 
-// SAFETY: a transparent wrapper of `[u8; N]`, which bytemuck knows for `Zeroable`.
+// SAFETY: (1) a transparent wrapper of `[u8; N]`, which is `Zeroable`.
 unsafe impl<const N: usize> bytemuck::Zeroable for FixedBytes<N> {}
-// SAFETY: a transparent wrapper of `[u8; N]`, which bytemuck knows for `Pod`; `'static` and `Copy` as asked.
+// SAFETY: (1, 2) a transparent wrapper of `[u8; N]`, which is `Pod`; it is `'static` and `Copy`.
 unsafe impl<const N: usize> bytemuck::Pod for FixedBytes<N> {}

@@ -1,14 +1,13 @@
-//! `descr`, the text of a dtype: read as NumPy's `descr_to_dtype` reads it. (`repr.rs` prints it.)
+//! Parses `descr`, the text of a dtype, as NumPy's `descr_to_dtype` does. (`display.rs` prints it.)
 
 use std::str::FromStr;
 
 use super::dtype::{ByteOrder, Dtype, DtypeKind, Field, MAX_DIMS, MAX_ITEMSIZE, check_size, repeated_name};
 use super::literal::{self, Dialect, Int, Spanned, Value, invalid_header};
 use crate::element::DatetimeUnit;
-use crate::error::shorten;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shorten};
 
-/// Reads the value of a header's `descr`.
+/// The dtype that the value of a header's `descr` means.
 pub(super) fn dtype_of(node: Spanned) -> Result<Dtype> {
     let at = node.span.start;
     match node.value {
@@ -25,7 +24,7 @@ pub(super) fn dtype_of(node: Spanned) -> Result<Dtype> {
     }
 }
 
-/// `<f8`, `|S5`, `M8[us]`, and such names as mean the same on every machine (NumPy's `int` and `long` do not).
+/// `<f8`, `|S5`, `M8[us]`, and the names that mean the same on every machine (NumPy's `int` and `long` do not).
 fn scalar(text: &str, at: usize) -> Result<Dtype> {
     let (byteorder, rest) = match text.chars().next() {
         Some('<') => (Some(ByteOrder::Little), &text[1..]),
@@ -48,7 +47,7 @@ fn scalar(text: &str, at: usize) -> Result<Dtype> {
     }
 }
 
-/// Type letters, with a size or alone.
+/// Type codes: letters with a size or alone.
 fn code(text: &str) -> Option<(DtypeKind, usize)> {
     Some(match text {
         "b1" | "?" => (DtypeKind::Bool, 1),
@@ -72,6 +71,7 @@ fn code(text: &str) -> Option<(DtypeKind, usize)> {
     })
 }
 
+/// Type names.
 fn name(text: &str) -> Option<(DtypeKind, usize)> {
     Some(match text {
         "bool" | "bool_" => (DtypeKind::Bool, 1),
@@ -123,7 +123,7 @@ fn string(text: &str) -> Option<(DtypeKind, usize)> {
     Some((kind, count.checked_mul(width).filter(|&size| size <= MAX_ITEMSIZE)?))
 }
 
-/// Digits alone (`parse` would take a `+`), and no more than a C `int` holds.
+/// Digits only (`parse` would accept a `+`), up to what a C `int` holds.
 fn number(digits: &str) -> Option<usize> {
     if !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -193,7 +193,7 @@ fn record(entries: Vec<Spanned>, at: usize) -> Result<Dtype> {
         };
         let end = offset.saturating_add(dtype.itemsize());
         check_size(at, end, &[])?;
-        // To NumPy a sub-array is a void, so it is padding too if it has no name.
+        // NumPy treats a sub-array as void, so without a name it is padding too.
         let void = dtype.kind == DtypeKind::Void || !dtype.shape.is_empty();
         if !(void && name.is_empty() && title.is_none()) {
             fields.push(Field { name, title, offset, dtype });
@@ -230,7 +230,7 @@ fn field_name(node: Spanned) -> Result<(Option<String>, String)> {
 impl FromStr for Dtype {
     type Err = Error;
 
-    /// Reads a `descr` as headers have it; around a plain one there may be quotes, or none.
+    /// Parses a `descr` as in a header. Around a plain type there may be quotes, or none.
     fn from_str(text: &str) -> Result<Self> {
         if text.starts_with(['(', '[', '\'', '"']) {
             literal::read(text.as_bytes(), 0, Dialect { utf8: true, long_suffix: false }).and_then(dtype_of)

@@ -1,4 +1,4 @@
-//! Values as Python prints them: what NumPy's `dtype_to_descr` writes, and `repr` of tuples and strings.
+//! Prints values as Python does: dtypes as NumPy's `dtype_to_descr`, tuples and strings as `repr`.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use super::dtype::{ByteOrder, Dtype, DtypeKind};
 use crate::element::DatetimeUnit;
 
 impl fmt::Display for Dtype {
-    /// NumPy's `descr`, a plain one without its quotes.
+    /// Prints NumPy's `descr`; a plain type without quotes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shape[..] {
             [] => f.write_str(&self.base_descr("")),
@@ -16,8 +16,9 @@ impl fmt::Display for Dtype {
 }
 
 impl Dtype {
-    /// The descr between `quote`s, for a message: whole, or where it begins and how much there is of it.
+    /// The descr between `quote`s, for a message: whole, or its beginning and its length.
     pub(super) fn brief(&self, quote: &str) -> String {
+        /// A record of a few fields fits, and a message with two of them stays readable.
         const MOST: usize = 120;
         let whole = self.to_string();
         let Some((cut, _)) = whole.char_indices().nth(MOST) else { return format!("{quote}{whole}{quote}") };
@@ -29,7 +30,7 @@ impl Dtype {
         format!("{quote}{}…{quote} ({fields}{} characters)", &whole[..cut], whole.chars().count())
     }
 
-    /// The text of one item, without the axes of a sub-array.
+    /// The descr of one item, without the axes of a sub-array.
     pub(super) fn base_descr(&self, quote: &str) -> String {
         let size = self.base_itemsize;
         let order = match self.byteorder {
@@ -58,7 +59,7 @@ impl Dtype {
         format!("{quote}{order}{code}{quote}")
     }
 
-    /// NumPy's `dtype.descr`: what no field covers is an unnamed `V`.
+    /// The descr of a record: bytes that no field covers are an unnamed `V`.
     fn record_descr(&self) -> String {
         let padding = |from: usize, to: usize| (to > from).then(|| format!("('', '|V{}')", to - from));
         let mut entries = Vec::with_capacity(self.fields.len());
@@ -122,9 +123,9 @@ fn repr(text: &str) -> String {
     out
 }
 
-/// Python's `str.isprintable` for characters: std knows the same Unicode categories, behind `escape_debug`.
+/// Python's `str.isprintable` for one character. std has the same Unicode categories, but only in `escape_debug`.
 fn is_printable(c: char) -> bool {
-    // Behind another character, a combining one is not escaped for being the first.
+    // `escape_debug` escapes a combining character at the start of a string, so it must follow another one.
     let mut buffer = [b'a'; 5];
     let len = 1 + c.encode_utf8(&mut buffer[1..]).len();
     let escaped = std::str::from_utf8(&buffer[..len]).map_or(0, |s| s.escape_debug().count());

@@ -1,25 +1,25 @@
-//! What a `descr` means: values, no text (that is `descr.rs`) and no Rust types (those are `element.rs`).
+//! What a `descr` means, as values. (Its text is in `descr.rs`, the Rust types are in `element.rs`.)
 
 use std::collections::HashSet;
 use std::fmt;
 
 use super::literal::invalid_header;
 use crate::element::DatetimeUnit;
-use crate::error::shorten;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Result, error, shorten};
 
-/// NumPy keeps item sizes and sub-array axes in a C `int`; so do its files.
+/// NumPy keeps item sizes and the axes of sub-arrays in a C `int`.
 pub(super) const MAX_ITEMSIZE: usize = i32::MAX as usize;
 
 /// NumPy's `NPY_MAXDIMS`.
 pub(crate) const MAX_DIMS: usize = 64;
 
-/// What one element of a `.npy` file is: NumPy's `dtype`.
+/// The type of one element of a `.npy` file: NumPy's `dtype`.
 ///
-/// Two are equal when they mean the same bytes, however a header spells them: on a little-endian machine `=f8` and
-/// `float64` are `<f8`, one-byte types have no byte order, and padding is where no field is. Titles are not compared.
+/// [`Display`](fmt::Display) prints NumPy's `descr`, and [`FromStr`](std::str::FromStr) reads it.
 ///
-/// [`Display`](fmt::Display) prints NumPy's `descr`, and [`FromStr`](std::str::FromStr) reads it:
+/// Two dtypes are equal if they mean the same bytes, however a header spells them: on a little-endian machine `=f8` and
+/// `float64` are `<f8`, one-byte types have no byte order, and padding is whatever no field covers. Titles are not
+/// compared.
 /// ```
 /// use ndarray_mmap::npy::{Dtype, DtypeKind};
 ///
@@ -34,51 +34,51 @@ pub(crate) const MAX_DIMS: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dtype {
     pub(super) kind: DtypeKind,
-    /// `NotApplicable` wherever it says nothing, so that equal types compare equal.
+    /// `NotApplicable` where it has no meaning, so that equal types compare equal.
     pub(super) byteorder: ByteOrder,
-    /// Bytes of one item, before the sub-array's axes.
+    /// Bytes of one item, without the axes of a sub-array.
     pub(super) base_itemsize: usize,
-    /// Of a record, by offset, none reaching into the next.
+    /// The fields of a record, by offset; they do not overlap.
     pub(super) fields: Vec<Field>,
-    /// The sub-array's axes; none for most types.
+    /// The axes of a sub-array; none for most types.
     pub(super) shape: Vec<usize>,
 }
 
-/// What kind of thing an element is.
+/// The kind of an element, without its size and byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DtypeKind {
-    /// `b1`, a byte that is 0 or 1.
+    /// `b1`, a boolean of one byte.
     Bool,
     /// `i`, a signed integer.
     Int,
     /// `u`, an unsigned integer.
     Uint,
-    /// `f`, a float; with 16 bytes the `long double` of x86-64, which Rust has no type for.
+    /// `f`, a float. One of 16 bytes is the `long double` of x86-64, for which Rust has no type.
     Float,
     /// `c`, two floats.
     Complex,
     /// `m8[..]`, a time span counted in steps of `count` units.
     Timedelta {
-        /// What is counted.
+        /// The unit.
         unit: DatetimeUnit,
-        /// How many of them make one step; 1 for most.
+        /// The number of units in one step, mostly 1.
         count: u32,
     },
     /// `M8[..]`, a time since 1970 counted in steps of `count` units.
     Datetime {
-        /// What is counted.
+        /// The unit.
         unit: DatetimeUnit,
-        /// How many of them make one step; 1 for most.
+        /// The number of units in one step, mostly 1.
         count: u32,
     },
-    /// `S`, a string of bytes, filled up with zeros.
+    /// `S`, a string of bytes, padded with zeros.
     Bytes,
-    /// `U`, a string of 4-byte code points, filled up with zeros.
+    /// `U`, a string of 4-byte code points, padded with zeros.
     Str,
-    /// `V`, bytes of no stated meaning.
+    /// `V`, bytes without a stated meaning.
     Void,
-    /// Named fields.
+    /// A record of named fields.
     Record,
 }
 
@@ -89,16 +89,16 @@ pub enum ByteOrder {
     Little,
     /// `>`
     Big,
-    /// `|`: one byte, or a string of single bytes.
+    /// `|`: single bytes, which have no order.
     NotApplicable,
 }
 
 impl ByteOrder {
-    /// That of this machine.
+    /// The byte order of this machine.
     pub const NATIVE: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
 }
 
-/// A field of a record.
+/// One field of a record.
 #[derive(Clone)]
 pub struct Field {
     pub(super) name: String,
@@ -108,7 +108,7 @@ pub struct Field {
 }
 
 impl Dtype {
-    /// A type that is no record and no sub-array; the byte order is dropped where it says nothing.
+    /// A type without fields and without axes; the byte order is dropped where it has no meaning.
     pub(super) fn scalar(kind: DtypeKind, byteorder: ByteOrder, itemsize: usize) -> Self {
         let ordered = match kind {
             DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Void | DtypeKind::Record => false,
@@ -119,10 +119,10 @@ impl Dtype {
         Self { kind, byteorder, base_itemsize: itemsize, fields: Vec::new(), shape: Vec::new() }
     }
 
-    /// A record of `fields` in `itemsize` bytes; what they leave free is padding, and so is a field named `""`.
+    /// A record of `fields` in `itemsize` bytes. Bytes that no field covers are padding; so is a field named `""`.
     ///
     /// # Errors
-    /// `InvalidInput` if fields overlap, reach past `itemsize`, or share a name.
+    /// `InvalidInput` if fields overlap, end past `itemsize`, or share a name.
     pub fn record(fields: impl IntoIterator<Item = Field>, itemsize: usize) -> Result<Self> {
         let mut fields: Vec<Field> = fields.into_iter().collect();
         fields.sort_by_key(|f| (f.offset, f.dtype.itemsize()));
@@ -130,34 +130,35 @@ impl Dtype {
         for field in &fields {
             if field.offset < end {
                 let (name, offset) = (shorten(&field.name), field.offset);
-                return Err(invalid(format!(
+                return Err(error!(
+                    InvalidInput,
                     "field `{name}` at offset {offset} begins before the last one ends at {end}"
-                )));
+                ));
             }
             end = field.offset.saturating_add(field.dtype.itemsize());
         }
         if end > itemsize {
-            return Err(invalid(format!("the fields end at byte {end} of a record of {itemsize} bytes")));
+            return Err(error!(InvalidInput, "the fields end at byte {end} of a record of {itemsize} bytes"));
         }
         fields.retain(|f| !f.name.is_empty());
         if let Some(name) = repeated_name(&fields) {
-            return Err(invalid(format!("two fields are called `{}`", shorten(name))));
+            return Err(error!(InvalidInput, "two fields are called `{}`", shorten(name)));
         }
         Ok(Self::from_fields(fields, itemsize))
     }
 
-    /// Of fields known to be in order.
+    /// A record of fields that are known to be in order.
     pub(super) fn from_fields(fields: Vec<Field>, itemsize: usize) -> Self {
         Self { fields, ..Self::scalar(DtypeKind::Record, ByteOrder::NotApplicable, itemsize) }
     }
 
-    /// `len` of this, one after the other.
+    /// `len` of these, one after the other.
     pub(super) fn array(mut self, len: usize) -> Self {
         self.shape.insert(0, len);
         self
     }
 
-    /// What kind of thing one item is.
+    /// The kind of one item.
     pub fn kind(&self) -> DtypeKind {
         self.kind
     }
@@ -167,7 +168,7 @@ impl Dtype {
         self.byteorder
     }
 
-    /// The bytes of one element, padding included.
+    /// The size of one element in bytes, with its axes and padding.
     pub fn itemsize(&self) -> usize {
         self.shape.iter().fold(self.base_itemsize, |product, &n| product.saturating_mul(n))
     }
@@ -177,21 +178,20 @@ impl Dtype {
         &self.shape
     }
 
-    /// The fields of a record, by offset; padding is what lies between.
+    /// The fields of a record, by offset; what lies between them is padding.
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 
-    /// Whether an element of this type reads a file of type `found`.
+    /// Whether elements of this type can read a file of type `found`.
     ///
-    /// Equal types do. So does `|VN`, the type of `[u8; N]`, for whatever is N plain bytes: `|SN` as well, and `|u1`
-    /// with a last axis of N.
+    /// Equal types can. `|VN`, the type of `[u8; N]`, can also read other types of N plain bytes: `|SN`, and `|u1` with a
+    /// last axis of N.
     pub fn can_read(&self, found: &Dtype) -> bool {
         self.can_read_with_axes(found, &found.shape)
     }
 
-    /// `can_read`, where the axes inside one element of `found` are `shape` instead of its own: a header has them among
-    /// the array's.
+    /// [`can_read`](Self::can_read) with `shape` in place of the axes of `found`: a header has them among the array's.
     pub(super) fn can_read_with_axes(&self, found: &Dtype, shape: &[usize]) -> bool {
         if self.kind == DtypeKind::Void && found.kind == DtypeKind::Uint && found.base_itemsize == 1 {
             return shape.split_last().is_some_and(|(last, rest)| *last == self.base_itemsize && rest == self.shape);
@@ -210,19 +210,15 @@ impl Dtype {
     }
 }
 
-fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
-/// The first name or title that an earlier field has already.
+/// The first name or title that an earlier field has, too.
 pub(super) fn repeated_name(fields: &[Field]) -> Option<&str> {
     let mut seen = HashSet::new();
     fields.iter().flat_map(|f| [f.title.as_deref(), Some(f.name())]).flatten().find(|&name| !seen.insert(name))
 }
 
-/// `itemsize` with sub-array axes of `shape`, or the reason why NumPy has no such type.
+/// Refuses items of `itemsize` with sub-array axes of `shape` if they are too large for NumPy.
 pub(super) fn check_size(at: usize, itemsize: usize, shape: &[usize]) -> Result<()> {
-    // A zero among the axes makes the product zero, but must not hide that the others overflow it.
+    // An axis of length 0 makes the product 0, but must not hide an overflow of the others.
     let bytes = shape.iter().filter(|&&n| n != 0).try_fold(itemsize, |product, &n| product.checked_mul(n));
     match bytes {
         Some(bytes) if bytes <= MAX_ITEMSIZE => Ok(()),
@@ -233,7 +229,7 @@ pub(super) fn check_size(at: usize, itemsize: usize, shape: &[usize]) -> Result<
 }
 
 impl Field {
-    /// A field of `dtype`, `offset` bytes after the record's start; the name `""` makes it padding.
+    /// A field of type `dtype`, `offset` bytes from the start of the record. The name `""` makes it padding.
     pub fn new(name: impl Into<String>, offset: usize, dtype: Dtype) -> Self {
         Self { name: name.into(), title: None, offset, dtype }
     }
@@ -242,29 +238,29 @@ impl Field {
         self.name == found.name && self.offset == found.offset && self.dtype.can_read(&found.dtype)
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// NumPy's second name for it, if it has one.
+    /// NumPy's second name for the field, if there is one.
     pub fn title(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// Bytes from the record's start.
+    /// Where the field starts, in bytes from the start of the record.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Its type.
+    /// The type.
     pub fn dtype(&self) -> &Dtype {
         &self.dtype
     }
 }
 
 impl PartialEq for Field {
-    /// A title is another word for the same bytes.
+    /// Titles are not compared: they are second names of the same bytes.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.offset == other.offset && self.dtype == other.dtype
     }
@@ -287,6 +283,7 @@ impl fmt::Debug for Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[track_caller]
     fn dtype(descr: &str) -> Dtype {

@@ -1,34 +1,34 @@
-//! Which dtype a Rust type is, and which Rust type a dtype is.
+//! The dtype of a Rust type, and the Rust type of a dtype.
 
 use super::dtype::{ByteOrder, Dtype, DtypeKind, Field};
 use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number, time_units};
 
-/// An element type that `.npy` files know.
+/// An element type that `.npy` files can hold.
 ///
 /// | Rust | NumPy |
 /// |---|---|
 /// | `u8` .. `u64`, `i8` .. `i64`, `f32`, `f64` | `u1` .. `u8`, `i1` .. `i8`, `f4`, `f8`, in this machine's byte order |
-/// | `usize`, `isize` | as wide as they are here: `u8`, `i8` |
+/// | `usize`, `isize` | as wide as on this machine: `u8`, `i8` |
 /// | [`Bool8`] | `b1` |
 /// | `half::f16` (feature `half`) | `f2` |
 /// | `num_complex::Complex<f32>`, `<f64>` (feature `num-complex`) | `c8`, `c16` |
-/// | `rend::f64_be`, `rend::u16_le` .. (feature `rend`) | `>f8`, `<u2` ..: the byte order they name |
+/// | `rend::f64_be`, `rend::u16_le` .. (feature `rend`) | `>f8`, `<u2` ..: the byte order in their name |
 /// | `rend::unaligned::f64_ule` .. (feature `rend`) | the same at any offset |
 /// | [`Datetime64<U>`], [`Timedelta64<U>`] | `M8[us]`, `m8[s]` .. |
 /// | [`FixedBytes<N>`] | `SN` |
-/// | `[u8; N]` | `VN`; reads `SN` too, and `u1` with a last axis of N |
-/// | `[T; N]` | T, and N is the last axis of the file: five `[f32; 3]` are `f4` of shape (5, 3) |
+/// | `[u8; N]` | `VN`; also reads `SN`, and `u1` with a last axis of N |
+/// | `[T; N]` | the type of `T`, and N is the last axis of the file: five `[f32; 3]` are `f4` of shape (5, 3) |
 /// | `[T; N]` in a record | a sub-array: `('x', '<f4', (3,))` |
 /// | a struct, by [`npy_record!`](crate::npy_record) | `[('x', '<f8'), ('', 'V4'), ..]` |
 ///
-/// Floats of `rend` are ordered as numbers, but `==` compares the bytes that they are stored as: see
+/// Floats of `rend` are ordered as numbers, but `==` compares their stored bytes: see
 /// [`Accumulate`](crate::blocks::Accumulate#comparing-floats-of-rend).
 ///
-/// `[u8; N]` is `V` and not `S` since `S` is text to NumPy, which drops the zeros at its end: no type for a hash or an
-/// address. `bool`, `char` and enums are missing since a file may hold bytes that they must not.
+/// `[u8; N]` is `V` and not `S`, because NumPy treats `S` as text and drops zeros at its end, which would damage a hash or
+/// an address. `bool`, `char` and enums are missing, because a file can hold bytes that are not valid values of them.
 ///
-/// To implement it by hand is safe: a type that is not what its `dtype` says reads wrong values, never invalid ones,
-/// since what may be mapped at all is for bytemuck's traits to say.
+/// The trait is safe to implement by hand. A wrong `dtype` gives wrong values, but never invalid ones: bytemuck's traits
+/// decide which types can be mapped.
 /// ```
 /// use ndarray_mmap::npy::{Dtype, NpyElement};
 ///
@@ -48,10 +48,10 @@ use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number
     note = "complex numbers, `f16` and foreign byte orders need the features `num-complex`, `half` and `rend`"
 )]
 pub trait NpyElement: Sized {
-    /// The type of one element, of `size_of::<Self>()` bytes.
+    /// The dtype of one element. Its size must be `size_of::<Self>()` bytes.
     fn dtype() -> Dtype;
 
-    /// The type of `[Self; len]`; only `u8` has one of its own.
+    /// The dtype of `[Self; len]`; only that of `u8` is not a sub-array.
     #[doc(hidden)]
     fn dtype_of_array(len: usize) -> Dtype {
         Self::dtype().array(len)
@@ -75,7 +75,7 @@ impl NpyElement for u8 {
 }
 
 macro_rules! element {
-    // An array of bytes is `|VN`: see above.
+    // Implemented above, for its arrays.
     (Uint, NATIVE, u8) => {};
     ($kind:ident, $byteorder:ident, $element:ty) => {
         impl NpyElement for $element {
@@ -90,7 +90,7 @@ element!(Bool, NotApplicable, Bool8);
 #[cfg(feature = "half")]
 element!(Float, NATIVE, half::f16);
 
-/// A number, and if it is a float, the complex number of two of them.
+/// A number type, and for a float its complex numbers, too.
 macro_rules! number {
     (Float, $byteorder:ident, $element:ident) => {
         element!(Float, $byteorder, $element);
@@ -117,8 +117,8 @@ macro_rules! numbers {
             )?)*
         };
 
-        /// Number types by name, with the size of the number and whether any offset suits them. The first that fits is
-        /// the one to use.
+        /// Kind, byte order, size in bytes, whether any offset suits, and name, whether or not the feature is on. The first
+        /// that fits is the one to recommend.
         const NUMBERS: &[(DtypeKind, ByteOrder, usize, bool, &str)] = &[
             $((DtypeKind::$kind, ByteOrder::NATIVE, size_of::<$native>(), false, stringify!($native)),)*
             $($(
@@ -151,18 +151,20 @@ impl<U: time_units::TimeUnit> NpyElement for Timedelta64<U> {
 }
 
 impl Dtype {
-    /// The Rust type that reads this dtype where it is aligned, as a message names it: "`rend::f64_be` (feature `rend`)".
+    /// The Rust type that reads this dtype at aligned offsets, as text for a message: "`rend::f64_be` (feature `rend`)".
+    /// `None` if there is none.
     pub fn rust_type(&self) -> Option<String> {
         self.rust_types(false)
     }
 
-    /// The Rust type that reads this dtype at any offset; `None` also where [`rust_type`](Self::rust_type) already does.
+    /// The Rust type that reads this dtype at any offset. `None` if there is none, and if [`rust_type`](Self::rust_type)
+    /// already does.
     pub fn rust_type_unaligned(&self) -> Option<String> {
         self.rust_types(true)
     }
 
-    /// What kind of struct reads this record: one of types of alignment 1 where fields lie at offsets that suit no other,
-    /// for the types of `rend` that are aligned must not be packed.
+    /// The kind of struct that reads this record. Fields at unaligned offsets need types of alignment 1: Rust does not allow
+    /// `rend`'s aligned types in a packed struct.
     fn rust_struct(&self, unaligned: bool) -> Option<String> {
         let text = match (unaligned, self.is_aligned()) {
             (true, _) if self.alignment() == 1 => return None,
@@ -181,7 +183,7 @@ impl Dtype {
         Some(text.into())
     }
 
-    /// Whether it is so of each number in a record that has more than one byte.
+    /// Whether all multi-byte numbers of a record satisfy the predicate.
     fn all_numbers(&self, is_so: &impl Fn(&Dtype) -> bool) -> bool {
         let mut fields = self.fields.iter();
         match self.kind {
@@ -190,7 +192,7 @@ impl Dtype {
         }
     }
 
-    /// That of the Rust types for it, which `rend`'s share.
+    /// The alignment of the Rust types for this dtype; `rend`'s aligned types have the same.
     fn alignment(&self) -> usize {
         match self.kind {
             DtypeKind::Int
@@ -204,7 +206,7 @@ impl Dtype {
         }
     }
 
-    /// Whether the fields lie where such types can, in a row of records too.
+    /// Whether all fields are aligned, also in an array of such records.
     fn is_aligned(&self) -> bool {
         let suits = |field: &Field| field.offset.is_multiple_of(field.dtype.alignment()) && field.dtype.is_aligned();
         self.base_itemsize.is_multiple_of(self.alignment()) && self.fields.iter().all(suits)
@@ -251,7 +253,7 @@ impl Dtype {
 mod tests {
     use super::*;
 
-    /// That it may be an element at all, and what it is called on this machine.
+    /// Asserts the dtype of `A` on this machine, and by its bound that `A` can be an element.
     #[track_caller]
     fn is<A: NpyElement + bytemuck::Pod>(descr: &str) {
         let dtype = A::dtype();

@@ -1,24 +1,23 @@
-//! The Python literals that a header is made of: dicts, tuples, lists, strings, whole numbers, `True`, `False`, `None`.
+//! Parses the Python literals of a header: dicts, tuples, lists, strings, whole numbers, `True`, `False`, `None`.
 //!
-//! One pass from left to right, so the work is linear in the length of the text whatever it holds; a test counts it.
+//! One pass from left to right: the work is linear in the length of any text. A test counts the steps.
 
 mod string;
 
 use std::fmt::Display;
 use std::ops::Range;
 
-use crate::error::shorten;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, error, shorten};
 
-/// Brackets inside brackets: a header needs four, and each is one call on the stack.
+/// The most brackets inside one another. A header needs four; each level is one call on the stack.
 const MAX_DEPTH: usize = 32;
 
-/// What is wrong at a byte, counted from the start of the header.
+/// An error at a byte, counted from the start of the header.
 pub(super) fn invalid_header(at: usize, message: impl Display) -> Error {
-    Error::new(ErrorKind::InvalidHeader, format!("at byte {at}: {message}"))
+    error!(InvalidHeader, "at byte {at}: {message}")
 }
 
-/// A literal and the bytes of the file that spell it.
+/// A literal, and where in the file it is.
 #[derive(Debug)]
 pub(super) struct Spanned {
     pub(super) span: Range<usize>,
@@ -36,25 +35,24 @@ pub(super) enum Value {
     Dict(Vec<(Spanned, Spanned)>),
 }
 
-/// A number of any length: one that does not fit is not refused but remembered as too large, since what is then wrong
-/// depends on what it stands for.
+/// A whole number of any length. One that does not fit has no `magnitude`: which error that is depends on its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Int {
     pub(super) negative: bool,
     pub(super) magnitude: Option<u64>,
 }
 
-/// What the format version says of the text.
+/// How the format version changes the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
-    /// UTF-8 (3.0), or else Latin-1 (1.0 and 2.0).
+    /// UTF-8 (3.0); otherwise Latin-1 (1.0 and 2.0).
     pub(super) utf8: bool,
-    /// Python 2's `3L` (1.0 and 2.0 only, as NumPy reads it).
+    /// Whether Python 2's `3L` is a number (1.0 and 2.0, as in NumPy).
     pub(super) long_suffix: bool,
 }
 
 impl Int {
-    /// Behind what it is, for a message; nothing if it was too long to be kept.
+    /// The number for the end of a message; nothing if it did not fit.
     pub(super) fn shown(self) -> String {
         let sign = if self.negative { "-" } else { "" };
         self.magnitude.map(|m| format!(", {sign}{m}")).unwrap_or_default()
@@ -62,7 +60,7 @@ impl Int {
 }
 
 impl Value {
-    /// What it is, for a message.
+    /// The kind of literal, for a message.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Value::None => "None",
@@ -76,7 +74,7 @@ impl Value {
     }
 }
 
-/// Reads the one literal that `text` holds; `start` is where in the file it begins.
+/// Parses `text`, which is one literal and starts at byte `start` of the file.
 pub(super) fn read(text: &[u8], start: usize, dialect: Dialect) -> Result<Spanned> {
     Parser::new(text, start, dialect).whole()
 }
@@ -117,7 +115,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The only place that looks at the text one byte at a time, so the only one to count.
+    /// Every step of the parser passes here, so the test counts these calls.
     fn peek(&self) -> Option<u8> {
         #[cfg(test)]
         self.steps.set(self.steps.get() + 1);
@@ -136,8 +134,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What stands there in the place of a literal, for a message: up to what ends a literal.
-    fn standing_at(&self, begin: usize) -> String {
+    /// The text at `begin` that is no literal, for a message: up to what would end one.
+    fn unparsed_at(&self, begin: usize) -> String {
+        /// More than `shorten` keeps, in any encoding.
         const MOST: usize = 200;
         let text = &self.text[begin..self.text.len().min(begin + MOST)];
         let mut open = 0_usize;
@@ -169,7 +168,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    /// White space, comments and joined lines.
+    /// Skips white space, comments and escaped line ends.
     fn skip_blank(&mut self) {
         while let Some(b) = self.peek() {
             match b {
@@ -207,7 +206,7 @@ impl<'a> Parser<'a> {
         Ok(Spanned { span: self.start + begin..self.start + self.pos, value })
     }
 
-    /// What stands between brackets, and whether a comma did.
+    /// The items up to the closing bracket, and whether there was a comma.
     fn items(&mut self, close: u8, depth: usize) -> Result<(Vec<Spanned>, bool)> {
         self.pos += 1;
         let mut items = Vec::new();
@@ -240,7 +239,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A comma, or `close` left standing.
+    /// Consumes a comma, and returns whether there was one; otherwise `close` must be next.
     fn separator(&mut self, close: u8) -> Result<bool> {
         self.skip_blank();
         if self.eat(b',') {
@@ -276,7 +275,7 @@ impl<'a> Parser<'a> {
         }
         match self.peek() {
             Some(b'.' | b'_' | b'a'..=b'z' | b'A'..=b'Z') => {
-                let found = self.standing_at(begin);
+                let found = self.unparsed_at(begin);
                 Err(self.error(format!("expected a whole number in plain decimal digits, found `{found}`")))
             }
             _ => Ok(Int { negative: minus && magnitude != Some(0), magnitude }),
@@ -298,7 +297,7 @@ impl<'a> Parser<'a> {
             b"r" | b"R" if quoted => Ok(Value::Str(self.string(true)?)),
             _ => {
                 self.pos = begin;
-                let (what, found) = ("a string, a number, a bracket, True, False or None", self.standing_at(begin));
+                let (what, found) = ("a string, a number, a bracket, True, False or None", self.unparsed_at(begin));
                 Err(self.error(format!("expected a Python literal ({what}), found `{found}`")))
             }
         }

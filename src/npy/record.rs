@@ -1,13 +1,13 @@
-//! A user's own struct as an element: `npy_record!`.
+//! `npy_record!`: structs as elements.
 
 use super::dtype::{Dtype, Field};
 use super::element::NpyElement;
 
-/// Ties a struct to the record dtype that its memory is: each field under its name, or under the one given after `as`.
+/// Implements [`NpyElement`](crate::npy::NpyElement) for a struct: as a record whose fields have the names of the struct's,
+/// or the names given after `as`.
 ///
-/// Offsets and item size are the compiler's own, so padding is told as it is, and the field types are checked against
-/// the struct's. A field named `""` is padding that the struct spells out (as bytemuck's `NoUninit` asks for); to a
-/// file it is the same as a gap.
+/// Offsets and sizes are those of the compiler, padding included, and the field types are checked against the struct's.
+/// Name a field `""` if it is explicit padding (as bytemuck's `NoUninit` requires); in a file that is the same as a gap.
 /// ```
 /// use ndarray_mmap::npy::NpyElement;
 /// use ndarray_mmap::npy_record;
@@ -30,9 +30,9 @@ use super::element::NpyElement;
 /// );
 /// ```
 ///
-/// NumPy's own records have no gaps, unless it is told to align, so that a number may lie at any offset. Types of
-/// `rend::unaligned` can lie there, in a `#[repr(C)]` struct like any other. (`#[repr(C, packed)]` does for what has no
-/// such type, a date; but never with the aligned types of `rend`, of which Rust packs none.)
+/// NumPy's own records have no gaps (unless created with `align=True`), so numbers can be at unaligned offsets. For these
+/// use the types of `rend::unaligned` in a `#[repr(C)]` struct. A type without such a twin, like a date, needs
+/// `#[repr(C, packed)]`, which Rust does not allow together with the aligned types of `rend`.
 #[cfg_attr(feature = "rend", doc = "```")]
 #[cfg_attr(not(feature = "rend"), doc = "```ignore")]
 /// use ndarray_mmap::npy::NpyElement;
@@ -52,29 +52,29 @@ use super::element::NpyElement;
 /// assert_eq!(Packed::dtype().to_string(), "[('flag', '|u1'), ('x', '>f8'), ('n', '<u4')]");
 /// ```
 ///
-/// A struct with type parameters needs an [implementation](crate::npy::NpyElement) by hand, from
-/// [a record](crate::npy::Dtype::record).
+/// For a struct with type parameters, implement [`NpyElement`](crate::npy::NpyElement) by hand with
+/// [`Dtype::record`](crate::npy::Dtype::record).
 ///
-/// # What it refuses
+/// # What does not compile
 /// A type that is not the field's:
 /// ```compile_fail,E0308
 /// #[repr(C)]
 /// struct Point { x: f64, y: f64 }
 /// ndarray_mmap::npy_record!(Point { x: f64, y: i64 });
 /// ```
-/// a field left out:
+/// a missing field:
 /// ```compile_fail
 /// #[repr(C)]
 /// struct Point { x: f64, y: f64 }
 /// ndarray_mmap::npy_record!(Point { x: f64 });
 /// ```
-/// a field that is not there:
+/// an unknown field:
 /// ```compile_fail,E0026
 /// #[repr(C)]
 /// struct Point { x: f64 }
 /// ndarray_mmap::npy_record!(Point { x: f64, y: f64 });
 /// ```
-/// a field whose type no file knows, such as `bool`:
+/// a field whose type no file can hold, such as `bool`:
 /// ```compile_fail,E0277
 /// #[repr(C)]
 /// struct Flag { set: bool }
@@ -82,14 +82,14 @@ use super::element::NpyElement;
 /// ```
 ///
 /// # Panics
-/// `dtype()` panics if two fields have one name, or if the `NpyElement` of a field's type, written by hand, tells a
-/// size that is not the type's.
+/// `dtype()` panics if two fields have the same name, or if a field's type has an `NpyElement` by hand whose dtype has
+/// another size than the type.
 #[macro_export]
 macro_rules! npy_record {
     ($record:ident { $($field:tt : $type:ty $(as $name:literal)?),* $(,)? }) => {
         impl $crate::npy::NpyElement for $record {
             fn dtype() -> $crate::npy::Dtype {
-                // Never called: that it compiles proves these to be the struct's fields, all of them, of these types.
+                // Never called. It compiles only if these are all the fields of the struct, with these types.
                 #[allow(dead_code, clippy::no_effect_underscore_binding)]
                 fn fields_and_types_match(record: $record) {
                     let $record { $($field: _),* } = record;
@@ -112,7 +112,7 @@ impl Field {
     #[doc(hidden)]
     pub fn __of_type<T: NpyElement>(name: &str, offset: usize) -> Self {
         let dtype = T::dtype();
-        // Else a record's fields could overlap, or leave bytes that are no padding.
+        // Otherwise fields could overlap, or leave bytes that are not padding.
         assert_eq!(
             dtype.itemsize(),
             size_of::<T>(),

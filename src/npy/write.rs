@@ -9,7 +9,8 @@ use crate::error::{Result, error};
 /// NumPy starts the data at a multiple of this.
 pub(crate) const ARRAY_ALIGN: usize = 64;
 
-/// Starts the data on a page of their own. Some systems have larger pages, but readers refuse headers as long as those.
+/// Starts the data on a page of their own. Some systems have larger pages, but with those a header would be longer than
+/// the 10,000 bytes that readers accept.
 pub(crate) const PAGE_ALIGN: usize = 4096;
 
 /// NumPy's number of digits that the growing axis has room for.

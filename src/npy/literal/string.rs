@@ -1,10 +1,10 @@
-//! Strings: quotes, prefixes, escapes, and the text's own encoding.
+//! Parses strings: quotes, escapes, and the encoding of the text.
 
 use super::Parser;
 use crate::error::Result;
 
 impl Parser<'_> {
-    /// A string from its opening quote on. Strings in three quotes are not read, nor neighbours joined.
+    /// A string from its opening quote on. Triple quotes are not supported, and adjacent strings are not joined.
     pub(super) fn string(&mut self, raw: bool) -> Result<String> {
         let begin = self.pos;
         let quote = self.char();
@@ -43,20 +43,20 @@ impl Parser<'_> {
                 out.push(self.code_point(8, 1, 3)?);
             }
             'N' => return Err(self.error("expected a code point, not its name: `\\N{..}` is not read here")),
-            // Python keeps an escape that it does not know.
+            // As in Python, an unknown escape stays as it is.
             _ => out.extend(['\\', c]),
         }
         Ok(())
     }
 
-    /// `least..=most` digits as one character.
+    /// One character from `least..=most` digits.
     fn code_point(&mut self, radix: u32, least: usize, most: usize) -> Result<char> {
         let begin = self.pos;
         let mut code = 0_u32;
         while self.pos - begin < most
             && let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(radix))
         {
-            code = code.wrapping_mul(radix).wrapping_add(digit); // eight hexadecimal digits just fit
+            code = code.wrapping_mul(radix).wrapping_add(digit); // 8 hexadecimal digits fit, so nothing wraps
             self.pos += 1;
         }
         if self.pos - begin < least {
@@ -68,7 +68,7 @@ impl Parser<'_> {
         })
     }
 
-    /// The next character of a string, in the text's own encoding.
+    /// The next character, in the encoding of the text.
     fn char(&mut self) -> Option<char> {
         let b = self.peek()?;
         let c = if b.is_ascii() || !self.dialect.utf8 {
