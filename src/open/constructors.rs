@@ -1,7 +1,7 @@
 //! The constructors of an array: each forwards to the options of its mode.
 //!
 //! # Safety
-//! Nothing here dereferences anything: the `unsafe` doors hand their caller's promise on to `options`.
+//! As in `raw.rs`: this file declares `unsafe` functions and dereferences nothing. Each passes its caller's promise on.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -10,13 +10,15 @@ use bytemuck::AnyBitPattern;
 use ndarray::{Dimension, ShapeBuilder};
 
 use crate::array::MmapArrayBase;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::mode::{Loadable, OpenExisting, ReadWrite, Staging, Supports};
 use crate::npy::NpyElement;
 use crate::open::MmapArrayOptions;
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBase<A, D, M> {
-    /// Offset, shape, order, lock: how to open an array in this mode.
+    /// The options for opening an array in this mode: offset, shape, order, lock and others.
     pub fn options() -> MmapArrayOptions<A, D, M> {
         MmapArrayOptions::new()
     }
@@ -24,24 +26,26 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBas
     /// Maps a whole file as an array of one axis.
     ///
     /// # Errors
-    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`](crate::ErrorKind::ShapeMismatch) unless `D` is `IxDyn` or `Ix1`.
+    /// Those of [`MmapArrayOptions::open`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
     ///
     /// # Safety
-    /// As for [`MmapArrayOptions::open`]: while the array lives, no byte of it changes in the file except through it,
-    /// and the file is not cut below its end.
+    /// As for [`MmapArrayOptions::open`]: while the array lives,
+    /// 1. no byte of it changes in the file except through it, and
+    /// 2. the file is not truncated below the array's end.
+    ///
+    /// A ready sentence: `// SAFETY: nobody writes or cuts this file while the array lives.`
     pub unsafe fn open<P: AsRef<Path>>(path: P) -> Result<Self> {
         // SAFETY: the same promise.
         unsafe { Self::options().open(path) }
     }
 
-    /// Maps the array of a `.npy` file: element type, shape and order are its header's.
+    /// Maps the array of a `.npy` file. Its header specifies element type, shape and order.
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::open_npy`].
     ///
     /// # Safety
-    /// As for [`MmapArrayOptions::open`]: while the array lives, no byte of it changes in the file except through it,
-    /// and the file is not cut below its end.
+    /// As for [`open`](Self::open).
     ///
     /// # Example
     /// ```
@@ -74,15 +78,16 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBas
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + Loadable> MmapArrayBase<A, D, M> {
-    /// Reads a whole file into private memory, as an array of one axis. Safe, on any file system.
+    /// Reads a whole file into memory, as an array of one axis. Safe: later changes of the file do not matter. Works on any
+    /// file system.
     ///
     /// # Errors
-    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`](crate::ErrorKind::ShapeMismatch) unless `D` is `IxDyn` or `Ix1`.
+    /// Those of [`MmapArrayOptions::load`]; [`ErrorKind::ShapeMismatch`] unless `D` is `IxDyn` or `Ix1`.
     pub fn load<P: AsRef<Path>>(path: P) -> Result<Self> {
         Self::options().load(path)
     }
 
-    /// Reads the array of a `.npy` file into private memory. Safe, on any file system.
+    /// Reads the array of a `.npy` file into memory. Safe: later changes of the file do not matter. Works on any file system.
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::load_npy`].
@@ -98,15 +103,20 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, ReadWrite>
 where
     ReadWrite: Supports<A>,
 {
-    /// Creates a file of this shape, or replaces the one that is there, and maps it, all zero. The shape fixes the
-    /// dimension and the order: see [`MmapArrayOptions::create`].
+    /// Creates a file for an array of this shape and maps it, or replaces an existing file. All elements are zero. The shape
+    /// determines the dimension type and the order.
+    ///
+    /// [`MmapArrayOptions::create`] says what happens to an existing file.
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::create`].
     ///
     /// # Safety
-    /// As for [`MmapArrayOptions::create`]: while the array lives, no byte of it changes in the file except through
-    /// it, and the file is not cut.
+    /// As for [`MmapArrayOptions::create`]: while the array lives,
+    /// 1. no byte of it changes in the file except through it, and
+    /// 2. the file is not truncated below the array's end.
+    ///
+    /// A ready sentence: `// SAFETY: nobody writes or cuts this file while the array lives.`
     pub unsafe fn create<P: AsRef<Path>, Sh: ShapeBuilder>(
         path: P,
         shape: Sh,
@@ -115,7 +125,8 @@ where
         unsafe { Self::options().shape(shape).create(path) }
     }
 
-    /// Like [`create`](Self::create), at a path where nothing may be yet.
+    /// Creates a file for an array of this shape and maps it, at a path where nothing exists. Otherwise like
+    /// [`create`](Self::create).
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::create_new`].
@@ -130,8 +141,8 @@ where
         unsafe { Self::options().shape(shape).create_new(path) }
     }
 
-    /// Creates a `.npy` file of this shape, or replaces the one that is there, and maps its array, all zero. The header is
-    /// NumPy 2's, to the byte.
+    /// Creates a `.npy` file for an array of this shape and maps the array, or replaces an existing file. All elements are
+    /// zero. The header is the one that NumPy 2 writes, byte for byte.
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::create_npy`].
@@ -149,7 +160,8 @@ where
         unsafe { Self::options().shape(shape).create_npy(path) }
     }
 
-    /// Like [`create_npy`](Self::create_npy), at a path where nothing may be yet.
+    /// Creates a `.npy` file for an array of this shape and maps the array, at a path where nothing exists. Otherwise like
+    /// [`create_npy`](Self::create_npy).
     ///
     /// # Errors
     /// Those of [`MmapArrayOptions::create_new_npy`].
@@ -167,15 +179,15 @@ where
         unsafe { Self::options().shape(shape).create_new_npy(path) }
     }
 
-    /// A temporary array that may be larger than memory: all zero, in a file without a name, gone when it is dropped.
-    /// Safe: nobody else can reach it.
+    /// Creates a temporary array, which can be larger than memory, in an unnamed file. All elements are zero. When the array
+    /// is dropped, the file is gone. Safe: no other process can open the file.
     ///
-    /// It lies in the system's folder for temporary files (on unix `TMPDIR`, else `/tmp`), and takes its space there
-    /// at once. Where that is held in memory (tmpfs), set `TMPDIR` to a folder on a disk.
+    /// The file is in the folder for temporary files (on unix `TMPDIR`, or `/tmp`), and takes its space there at once. If
+    /// that folder is in memory (tmpfs), set `TMPDIR` to a folder on a disk.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) (storage full), [`ErrorKind::Overflow`](crate::ErrorKind::Overflow), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a file system that has
-    /// no files without a name.
+    /// [`ErrorKind::Io`] (storage full), [`ErrorKind::Overflow`], [`ErrorKind::Unsupported`] on a file system without
+    /// unnamed files.
     ///
     /// ```
     /// let mut a = ndarray_mmap::MmapArrayMut::<f64>::scratch((1000, 3))?;
@@ -193,18 +205,19 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayBase<A, D, Staging>
 where
     Staging: Supports<A>,
 {
-    /// An array of this shape, all zero, in a file without a name, on the file system of `path`: to be filled, grown,
-    /// and then put at that path by [`publish`](Self::publish). Dropped before, or killed, it leaves nothing behind.
+    /// Creates an array of this shape in an unnamed file, on the file system of `path`. All elements are zero. Fill it, let it
+    /// grow, and put it at the path by [`publish`](Self::publish). If it is dropped or killed before that, nothing is left
+    /// behind.
     ///
-    /// Safe: nobody else can reach the file before it is published, and then it is no longer mapped here.
+    /// Safe: before the file is published no other process can open it, and then it is no longer mapped.
     ///
     /// # Errors
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a file system (or system) that has no files without a name.
-    /// - [`ErrorKind::NotRegularFile`](crate::ErrorKind::NotRegularFile) if there is something at `path` that is no regular file.
-    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if the existing file may not be written, storage is full ...
-    /// - [`ErrorKind::Overflow`](crate::ErrorKind::Overflow).
+    /// - [`ErrorKind::Unsupported`] on a system, or a file system, without unnamed files.
+    /// - [`ErrorKind::NotRegularFile`] if there is something other than a regular file at `path`.
+    /// - [`ErrorKind::Io`] if the existing file is not writable, storage is full ...
+    /// - [`ErrorKind::Overflow`].
     ///
-    /// # Example: replacing a result file, whoever reads it meanwhile
+    /// # Example: replacing a result file that others may be reading
     /// ```
     /// use ndarray_mmap::{MmapArray, Staged};
     ///
@@ -220,10 +233,10 @@ where
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn stage<P: AsRef<Path>, Sh: ShapeBuilder>(path: P, shape: Sh) -> Result<MmapArrayBase<A, Sh::Dim, Staging>> {
-        let path = path.as_ref();
-        MmapArrayOptions::<A, D, Staging>::new().shape(shape).stage(path).map_err(|e| e.with_path(path))
+        MmapArrayOptions::<A, D, Staging>::new().shape(shape).stage(path.as_ref())
     }
-    /// The same, of a `.npy` file.
+
+    /// Like [`stage`](Self::stage), for a `.npy` file.
     ///
     /// # Errors
     /// Those of [`stage`](Self::stage) and [`create_npy`](MmapArrayOptions::create_npy).
@@ -231,7 +244,6 @@ where
     where
         A: NpyElement,
     {
-        let path = path.as_ref();
-        MmapArrayOptions::<A, D, Staging>::new().shape(shape).stage_npy(path).map_err(|e| e.with_path(path))
+        MmapArrayOptions::<A, D, Staging>::new().shape(shape).stage_npy(path.as_ref())
     }
 }

@@ -1,0 +1,180 @@
+//! Maps, copies or creates the file of an array: what raw and `.npy` files have in common.
+
+use std::path::{Path, PathBuf};
+
+use bytemuck::AnyBitPattern;
+use ndarray::Dimension;
+
+use super::MmapArrayOptions;
+use crate::array::MmapArrayBase;
+use crate::error::{Error, Result};
+use crate::file::{ArrayFile, Destination, NotPublished, PendingFile, Published};
+use crate::layout::{Alignment, Extent, Layout};
+use crate::mode::{FileAccess, Mode, Supports};
+use crate::npy::EncodedHeader;
+use crate::storage::{Storage, mapping::Mapping};
+
+/// An array whose place in its file is known.
+pub(super) struct Placed<D> {
+    pub(super) layout: Layout<D>,
+    /// Where the first element is, in bytes.
+    pub(super) offset: u64,
+    /// The `.npy` header that must state the array's shape, in modes that can change it.
+    pub(super) header: Option<EncodedHeader>,
+}
+
+impl<D: Dimension> Placed<D> {
+    /// Where the array ends in its file.
+    pub(super) fn end(&self) -> Result<u64> {
+        Ok(self.layout.span(self.offset, Alignment::InPlace)?.end())
+    }
+
+    pub(super) fn extent(&self, alignment: Alignment, file_len: u64, remedy: &str) -> Result<Extent> {
+        self.layout.extent(self.offset, alignment, file_len, remedy)
+    }
+
+    pub(super) fn into_array<A, M>(
+        self,
+        mapping: Mapping,
+        file: ArrayFile,
+        mode: Mode,
+    ) -> Result<MmapArrayBase<A, D, M>>
+    where
+        A: AnyBitPattern,
+        M: Supports<A>,
+    {
+        MmapArrayBase::new(self.layout, Storage::of_file(mapping, file, self.offset), mode, self.header)
+    }
+}
+
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
+    /// Maps the array that `find` finds in the file at `path`. `checked` says what is wrong whatever the file contains.
+    pub(super) fn open_at(
+        &self,
+        path: &Path,
+        checked: Result<()>,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        checked
+            .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
+            .and_then(|file| self.map_file(file, find))
+            .map_err(|e| e.with_path(path))
+    }
+
+    pub(super) fn map_file(
+        &self,
+        mut file: ArrayFile,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        file.preallocate(self.preallocate);
+        let placed = find(self, &mut file)?;
+        let raw = placed.header.is_none();
+        let old_len = file.len();
+        if self.extend && raw && placed.layout.bytes() > 0 {
+            file.grow(placed.end()?)?;
+        }
+        let remedy = if raw && M::FILE_ACCESS.writes_file() { "; `.extend(true)` would grow it" } else { "" };
+        let mapping = placed
+            .extent(Alignment::InPlace, file.len(), remedy)
+            .and_then(|extent| Mapping::of_file(file.file(), extent, M::FILE_ACCESS, self.populate));
+        match mapping {
+            Ok(mapping) => {
+                // Only a `.npy` file that starts with its header is ever marked.
+                if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
+                    file.remove_stale_mark(placed.end()?);
+                }
+                placed.into_array(mapping, file, M::FILE_ACCESS.into())
+            }
+            Err(e) if file.len() == old_len || matches!(file.truncate(old_len, file.len()), Ok(true)) => Err(e),
+            Err(e) => Err(e.and("and the file, which was extended, could not be made as short again")),
+        }
+    }
+
+    /// Copies the array that `find` finds in the file at `path` into memory.
+    pub(super) fn load_at(
+        &self,
+        path: &Path,
+        checked: Result<()>,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let load = |mut file: ArrayFile| {
+            let placed = find(self, &mut file)?;
+            let extent = placed.extent(Alignment::Copied, file.len(), "")?;
+            let mapping = Mapping::copy_of_file(&file, extent, placed.layout.item())?;
+            let storage = Storage::copied_from(file, mapping, placed.offset);
+            MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None)
+        };
+        checked
+            .and_then(|()| ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default()))
+            .and_then(load)
+            .map_err(|e| e.with_path(path))
+    }
+
+    /// Creates a file for the array and gives it the path as the last step: by [`Destination::replace`] and
+    /// [`PendingFile::publish`], or by [`Destination::vacant`] and [`PendingFile::publish_new`].
+    pub(super) fn create_at(
+        &self,
+        path: &Path,
+        placed: Result<Placed<D>>,
+        resolve: impl FnOnce(&Path) -> Result<Destination>,
+        publish: impl Fn(PendingFile, Destination) -> Published,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let create = |placed: Placed<D>| {
+            placed.end()?;
+            let destination = resolve(path)?;
+            let publish = |pending| publish(pending, destination.clone());
+            let made = match self.make(&placed, |len| PendingFile::new(&destination, len, self.preallocate), publish) {
+                // The array must be that of the file at the path, so it is made again.
+                Err(NotPublished::Nameless(pending, _)) => {
+                    // Frees its space first: there may be no more than that.
+                    drop(pending);
+                    self.make(&placed, |len| PendingFile::named(&destination, len, self.preallocate), publish)
+                }
+                made => made,
+            };
+            let (mapping, file) = made?;
+            placed.into_array(mapping, file, Mode::Create)
+        };
+        placed.and_then(create).map_err(|e| e.with_path(path))
+    }
+
+    /// Creates an unnamed file for the array, on the file system of `path`.
+    pub(super) fn stage_at(&self, path: &Path, placed: Result<Placed<D>>) -> Result<MmapArrayBase<A, D, M>> {
+        let stage = |placed: Placed<D>| {
+            placed.end()?;
+            let destination = Destination::replace(path)?;
+            let pending = |len| PendingFile::anonymous(&destination, len, self.preallocate);
+            self.create_unnamed(placed, pending, Some(destination.path_named()))
+        };
+        placed.and_then(stage).map_err(|e| e.with_path(path))
+    }
+
+    pub(super) fn create_unnamed(
+        &self,
+        placed: Placed<D>,
+        pending: impl FnOnce(u64) -> Result<PendingFile>,
+        path: Option<PathBuf>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let (mapping, file) = self.make(&placed, pending, |pending| Ok::<_, Error>(pending.keep_unnamed(path)))?;
+        placed.into_array(mapping, file, Mode::Create)
+    }
+
+    /// Makes the file of a new array and maps it. `publish` comes last, after everything that can fail.
+    fn make<E: From<Error>>(
+        &self,
+        placed: &Placed<D>,
+        pending: impl FnOnce(u64) -> Result<PendingFile>,
+        publish: impl FnOnce(PendingFile) -> std::result::Result<ArrayFile, E>,
+    ) -> std::result::Result<(Mapping, ArrayFile), E> {
+        let pending = pending(placed.end()?)?;
+        if let Some(header) = &placed.header {
+            pending.write_at(header.bytes(), header.offset())?;
+        }
+        pending.lock(self.lock.unwrap_or_default())?;
+        let extent = placed.extent(Alignment::InPlace, pending.len(), "")?;
+        let mapping = Mapping::of_file(pending.file(), extent, M::FILE_ACCESS, self.populate)?;
+        let mut file = publish(pending)?;
+        file.preallocate(self.preallocate);
+        Ok((mapping, file))
+    }
+}
