@@ -221,9 +221,7 @@ impl<D: Dimension> Layout<D> {
         let Some(axis) = self.outermost() else {
             return Err(error!(InvalidInput, "an array without axes has no rows to add or remove"));
         };
-        let mut dim = self.dim.clone();
-        dim[axis.index()] = rows;
-        Self::new(dim, self.order, self.item)
+        self.with_axis(axis, rows)
     }
 
     /// The same element and order with another length of `axis`, which must exist.

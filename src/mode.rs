@@ -74,33 +74,22 @@ impl FileAccess {
     }
 }
 
-impl AccessMode for ReadOnly {
-    const FILE_ACCESS: FileAccess = FileAccess::Read;
-}
-impl AccessMode for ReadWrite {
-    const FILE_ACCESS: FileAccess = FileAccess::ReadWrite;
-}
-impl AccessMode for CopyOnWrite {
-    const FILE_ACCESS: FileAccess = FileAccess::CopyOnWrite;
-}
-
-impl AccessMode for Staging {
-    const FILE_ACCESS: FileAccess = FileAccess::ReadWrite;
+macro_rules! modes {
+    ($($mode:ident: $access:ident, $($capability:ident)+;)*) => {$(
+        impl sealed::Sealed for $mode {}
+        impl AccessMode for $mode {
+            const FILE_ACCESS: FileAccess = FileAccess::$access;
+        }
+        $(impl $capability for $mode {})+
+    )*};
 }
 
-impl OpenExisting for ReadOnly {}
-impl OpenExisting for ReadWrite {}
-impl OpenExisting for CopyOnWrite {}
-
-impl Writable for ReadWrite {}
-impl Writable for CopyOnWrite {}
-impl Writable for Staging {}
-
-impl Persistent for ReadWrite {}
-impl Persistent for Staging {}
-
-impl Loadable for ReadOnly {}
-impl Loadable for CopyOnWrite {}
+modes! {
+    ReadOnly: Read, OpenExisting Loadable;
+    ReadWrite: ReadWrite, OpenExisting Writable Persistent;
+    CopyOnWrite: CopyOnWrite, OpenExisting Loadable Writable;
+    Staging: ReadWrite, Writable Persistent;
+}
 
 impl<A, M: AccessMode + sealed::Supports<A>> Supports<A> for M {}
 
@@ -108,10 +97,6 @@ mod sealed {
     use super::{AnyBitPattern, CopyOnWrite, NoUninit, ReadOnly, ReadWrite, Staging};
 
     pub trait Sealed {}
-    impl Sealed for ReadOnly {}
-    impl Sealed for ReadWrite {}
-    impl Sealed for CopyOnWrite {}
-    impl Sealed for Staging {}
 
     pub trait Supports<A> {}
     impl<A: AnyBitPattern> Supports<A> for ReadOnly {}

@@ -108,25 +108,21 @@ impl fmt::Display for Bool8 {
     }
 }
 
-impl BitAnd for Bool8 {
-    type Output = Self;
-    fn bitand(self, other: Self) -> Self {
-        (self.get() & other.get()).into()
-    }
+macro_rules! logic {
+    ($($operation:ident $method:ident $operator:tt;)*) => {$(
+        impl $operation for Bool8 {
+            type Output = Self;
+            fn $method(self, other: Self) -> Self {
+                (self.get() $operator other.get()).into()
+            }
+        }
+    )*};
 }
 
-impl BitOr for Bool8 {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        (self.get() | other.get()).into()
-    }
-}
-
-impl BitXor for Bool8 {
-    type Output = Self;
-    fn bitxor(self, other: Self) -> Self {
-        (self.get() ^ other.get()).into()
-    }
+logic! {
+    BitAnd bitand &;
+    BitOr bitor |;
+    BitXor bitxor ^;
 }
 
 impl Not for Bool8 {

@@ -5,57 +5,6 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-/// The unit of a [`Datetime64`] or a [`Timedelta64`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names say everything")]
-pub enum DatetimeUnit {
-    /// No unit (`M8`).
-    Generic,
-    Year,
-    Month,
-    Week,
-    Day,
-    Hour,
-    Minute,
-    Second,
-    Millisecond,
-    Microsecond,
-    Nanosecond,
-    Picosecond,
-    Femtosecond,
-    Attosecond,
-}
-
-impl DatetimeUnit {
-    const ALL: [(DatetimeUnit, &str); 14] = [
-        (DatetimeUnit::Generic, "generic"),
-        (DatetimeUnit::Year, "Y"),
-        (DatetimeUnit::Month, "M"),
-        (DatetimeUnit::Week, "W"),
-        (DatetimeUnit::Day, "D"),
-        (DatetimeUnit::Hour, "h"),
-        (DatetimeUnit::Minute, "m"),
-        (DatetimeUnit::Second, "s"),
-        (DatetimeUnit::Millisecond, "ms"),
-        (DatetimeUnit::Microsecond, "us"),
-        (DatetimeUnit::Nanosecond, "ns"),
-        (DatetimeUnit::Picosecond, "ps"),
-        (DatetimeUnit::Femtosecond, "fs"),
-        (DatetimeUnit::Attosecond, "as"),
-    ];
-
-    /// NumPy's code for the unit, such as `us` in `M8[us]`.
-    pub fn code(self) -> &'static str {
-        Self::ALL.iter().find(|(unit, _)| *unit == self).map_or("generic", |(_, code)| code)
-    }
-
-    pub(crate) fn from_code(code: &str) -> Option<Self> {
-        let code = if code == "μs" { "us" } else { code };
-        Self::ALL.iter().find(|(_, c)| *c == code).map(|(unit, _)| *unit)
-    }
-}
-
 /// The step in which a [`Datetime64`] or a [`Timedelta64`] counts: one of [`time_units`], or your own.
 ///
 /// ```
@@ -78,27 +27,54 @@ pub trait TimeUnit: Copy + fmt::Debug + Ord + Hash + Send + Sync + 'static {
     const COUNT: u32 = 1;
 }
 
-/// The units of NumPy's dates and time spans, as types.
-pub mod time_units {
-    use super::DatetimeUnit;
-    pub use super::TimeUnit;
+macro_rules! time_units {
+    ($($unit:ident $code:literal)*) => {
+        /// The unit of a [`Datetime64`] or a [`Timedelta64`]. `Generic` is none (`M8`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "the names say everything")]
+        pub enum DatetimeUnit {
+            $($unit,)*
+        }
 
-    macro_rules! time_units {
-        ($($unit:ident)*) => {$(
-            #[doc = concat!("NumPy's `", stringify!($unit), "`.")]
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            pub struct $unit;
-
-            impl TimeUnit for $unit {
-                const UNIT: DatetimeUnit = DatetimeUnit::$unit;
+        impl DatetimeUnit {
+            /// NumPy's code for the unit, such as `us` in `M8[us]`.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$unit => $code,)*
+                }
             }
-        )*};
-    }
 
-    time_units! {
-        Generic Year Month Week Day Hour Minute Second
-        Millisecond Microsecond Nanosecond Picosecond Femtosecond Attosecond
-    }
+            pub(crate) fn from_code(code: &str) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$unit),)*
+                    "μs" => Some(Self::Microsecond),
+                    _ => None,
+                }
+            }
+        }
+
+        /// The units of NumPy's dates and time spans, as types.
+        pub mod time_units {
+            use super::DatetimeUnit;
+            pub use super::TimeUnit;
+
+            $(
+                #[doc = concat!("NumPy's `", $code, "`.")]
+                #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+                pub struct $unit;
+
+                impl TimeUnit for $unit {
+                    const UNIT: DatetimeUnit = DatetimeUnit::$unit;
+                }
+            )*
+        }
+    };
+}
+
+time_units! {
+    Generic "generic" Year "Y" Month "M" Week "W" Day "D" Hour "h" Minute "m" Second "s"
+    Millisecond "ms" Microsecond "us" Nanosecond "ns" Picosecond "ps" Femtosecond "fs" Attosecond "as"
 }
 
 macro_rules! dates {

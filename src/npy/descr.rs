@@ -15,12 +15,9 @@ pub(super) fn dtype_of(node: Spanned) -> Result<Dtype> {
         Value::List(entries) => record(entries, at),
         Value::Tuple(parts) => match <[Spanned; 2]>::try_from(parts) {
             Ok([base, shape]) => sub_array(base, shape),
-            Err(parts) => Err(invalid_header(at, format_args!("expected (type, shape), found {} parts", parts.len()))),
+            Err(parts) => Err(invalid_header!(at, "expected (type, shape), found {} parts", parts.len())),
         },
-        other => {
-            let message = format_args!("expected a type: a string, a list, or a tuple; found {}", other.name());
-            Err(invalid_header(at, message))
-        }
+        other => Err(invalid_header!(at, "expected a type: a string, a list, or a tuple; found {}", other.name())),
     }
 }
 
@@ -37,11 +34,11 @@ fn scalar(text: &str, at: usize) -> Result<Dtype> {
         Some((kind, itemsize)) => Ok(Dtype::scalar(kind, byteorder.unwrap_or(ByteOrder::NATIVE), itemsize)),
         None => Err(match rest {
             "O" | "O4" | "O8" | "object" | "object_" | "T" => {
-                invalid_header(at, format_args!("expected bytes, found `{text}`: Python objects cannot be in a file"))
+                invalid_header!(at, "expected bytes, found `{text}`: Python objects cannot be in a file")
             }
             _ => {
                 let text = shorten(text);
-                invalid_header(at, format_args!("expected a type as NumPy names it (`<f8`, `|S5`), found `{text}`"))
+                invalid_header!(at, "expected a type as NumPy names it (`<f8`, `|S5`), found `{text}`")
             }
         }),
     }
@@ -135,29 +132,25 @@ fn number(digits: &str) -> Option<usize> {
 fn sub_array(base: Spanned, shape: Spanned) -> Result<Dtype> {
     let at = shape.span.start;
     let mut dtype = dtype_of(base)?;
-    let lengths = match shape.value {
-        Value::Tuple(nodes) | Value::List(nodes) => nodes.iter().map(axis).collect::<Result<Vec<_>>>()?,
+    let lengths = match &shape.value {
+        Value::Tuple(axes) | Value::List(axes) => axes.iter().map(axis).collect::<Result<Vec<_>>>()?,
         Value::Int(_) => vec![axis(&shape)?],
-        other => {
-            let message =
-                format_args!("expected the axis length of a sub-array, or a tuple of them, found {}", other.name());
-            return Err(invalid_header(at, message));
-        }
+        _ => return Err(shape.expected("the axis length of a sub-array, or a tuple of them")),
     };
     if dtype.base_itemsize == 0 && dtype.kind != DtypeKind::Record {
-        return Err(invalid_header(at, "expected a sub-array of items that have bytes"));
+        return Err(invalid_header!(at, "expected a sub-array of items that have bytes"));
     }
     dtype.shape.splice(0..0, lengths);
     if dtype.shape.len() > MAX_DIMS {
-        return Err(invalid_header(at, format_args!("expected at most {MAX_DIMS} axes, found {}", dtype.shape.len())));
+        return Err(invalid_header!(at, "expected at most {MAX_DIMS} axes, found {}", dtype.shape.len()));
     }
     check_size(at, dtype.base_itemsize, &dtype.shape)?;
     Ok(dtype)
 }
 
 /// NumPy keeps the axes of a sub-array in a C `int`.
-fn axis(node: &Spanned) -> Result<usize> {
-    let found = match node.value {
+fn axis(length: &Spanned) -> Result<usize> {
+    let found = match length.value {
         Value::Int(n @ Int { negative: false, magnitude }) => {
             match magnitude.and_then(|m| usize::try_from(m).ok()).filter(|&length| length <= MAX_ITEMSIZE) {
                 Some(length) => return Ok(length),
@@ -167,8 +160,7 @@ fn axis(node: &Spanned) -> Result<usize> {
         Value::Int(n) => format!("a negative number{}", n.shown()),
         ref other => other.name().into(),
     };
-    let message = format_args!("expected an axis length of at most {MAX_ITEMSIZE}, found {found}");
-    Err(invalid_header(node.span.start, message))
+    Err(invalid_header!(length.span.start, "expected an axis length of at most {MAX_ITEMSIZE}, found {found}"))
 }
 
 /// `[('x', '<f8'), ('', '|V4'), ('y', '<f4', (3,))]`
@@ -178,13 +170,15 @@ fn record(entries: Vec<Spanned>, at: usize) -> Result<Dtype> {
     for entry in entries {
         let at = entry.span.start;
         let (Value::Tuple(parts) | Value::List(parts)) = entry.value else {
-            return Err(invalid_header(at, format_args!("expected a field, found {}", entry.value.name())));
+            return Err(entry.expected("a field"));
         };
         let count = parts.len();
         let parts = &mut parts.into_iter();
         let (Some(name), Some(base), shape, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            let message = format_args!("expected a field, (name, type) or (name, type, shape), found {count} parts");
-            return Err(invalid_header(at, message));
+            return Err(invalid_header!(
+                at,
+                "expected a field, (name, type) or (name, type, shape), found {count} parts"
+            ));
         };
         let (title, name) = field_name(name)?;
         let dtype = match shape {
@@ -201,9 +195,7 @@ fn record(entries: Vec<Spanned>, at: usize) -> Result<Dtype> {
         offset = end;
     }
     match repeated_name(&fields) {
-        Some(name) => {
-            Err(invalid_header(at, format_args!("expected one field of a name, found two `{}`", shorten(name))))
-        }
+        Some(name) => Err(invalid_header!(at, "expected one field of a name, found two `{}`", shorten(name))),
         None => Ok(Dtype::from_fields(fields, offset)),
     }
 }
@@ -224,7 +216,7 @@ fn field_name(node: Spanned) -> Result<(Option<String>, String)> {
         }
         _ => {}
     }
-    Err(invalid_header(at, "expected a field's name, or (title, name)"))
+    Err(invalid_header!(at, "expected a field's name, or (title, name)"))
 }
 
 impl FromStr for Dtype {

@@ -222,9 +222,7 @@ pub(super) fn check_size(at: usize, itemsize: usize, shape: &[usize]) -> Result<
     let bytes = shape.iter().filter(|&&n| n != 0).try_fold(itemsize, |product, &n| product.checked_mul(n));
     match bytes {
         Some(bytes) if bytes <= MAX_ITEMSIZE => Ok(()),
-        _ => {
-            Err(invalid_header(at, format_args!("expected an item of at most {MAX_ITEMSIZE} bytes, as NumPy has them")))
-        }
+        _ => Err(invalid_header!(at, "expected an item of at most {MAX_ITEMSIZE} bytes, as NumPy has them")),
     }
 }
 

@@ -16,7 +16,7 @@ use super::encoded::EncodedHeader;
 use super::literal::{self, Dialect, Int, Spanned, Value, invalid_header};
 use super::preamble::{Preamble, truncated};
 use super::write::ARRAY_ALIGN;
-use crate::error::{Error, Result, error, shorten};
+use crate::error::{Result, error, shorten};
 
 /// The default limit of the text's length: NumPy's 10,000. NumPy counts characters; this crate counts bytes, so that the
 /// limit applies before anything is decoded. The two differ only for non-Latin field names (version 3.0).
@@ -132,15 +132,14 @@ pub(super) struct Parsed {
 impl Parsed {
     /// Parses the header at the start of `bytes`.
     pub(super) fn new(bytes: &[u8], cap: usize) -> Result<Self> {
-        let preamble = Preamble::parse(bytes, cap)?;
-        let (version, Range { start, end }) = (preamble.version(), preamble.text());
+        let Preamble { version, text: Range { start, end } } = Preamble::parse(bytes, cap)?;
         let text = bytes.get(start..end).ok_or_else(|| truncated(end, bytes.len()))?;
         let dialect = Dialect { utf8: version >= (3, 0), long_suffix: version < (3, 0) };
         let root = literal::read(text, start, dialect)?;
 
         let at = root.span.start;
         let Value::Dict(entries) = root.value else {
-            return Err(invalid_header(at, format_args!("expected a dict, found {}", root.value.name())));
+            return Err(root.expected("a dict"));
         };
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         for (key, value) in entries {
@@ -149,57 +148,51 @@ impl Parsed {
                 Value::Str(name) if name == "descr" => descr = Some(value),
                 Value::Str(name) if name == "fortran_order" => fortran_order = Some(value),
                 Value::Str(name) if name == "shape" => shape = Some(value),
-                Value::Str(name) => return Err(unexpected_key(&key, &format!("`{}`", shorten(name)))),
-                other => return Err(unexpected_key(&key, other.name())),
+                Value::Str(name) => {
+                    return Err(invalid_header!(key.span.start, "expected {KEYS}, found `{}`", shorten(name)));
+                }
+                _ => return Err(key.expected(KEYS)),
             }
         }
-        let missing = |key| move || invalid_header(at, format_args!("expected a dict with the key `{key}`"));
+        let missing = |key| move || invalid_header!(at, "expected a dict with the key `{key}`");
         let descr = descr.ok_or_else(missing("descr"))?;
         let fortran_order = fortran_order.ok_or_else(missing("fortran_order"))?;
         let shape = shape.ok_or_else(missing("shape"))?;
 
         let mut dtype = dtype_of(descr)?;
-        let fortran_order = match fortran_order.value {
-            Value::Bool(fortran_order) => fortran_order,
-            other => {
-                let message = format_args!("expected True or False for `fortran_order`, found {}", other.name());
-                return Err(invalid_header(fortran_order.span.start, message));
-            }
+        let Value::Bool(fortran_order) = fortran_order.value else {
+            return Err(fortran_order.expected("True or False for `fortran_order`"));
         };
         let mut lengths = lengths_of(&shape)?;
         let inner_axes = dtype.shape.len();
         lengths.append(&mut dtype.shape);
         if lengths.len() > MAX_DIMS {
-            let message = format_args!("expected at most {MAX_DIMS} axes, as NumPy has them, found {}", lengths.len());
-            return Err(invalid_header(shape.span.start, message));
+            return Err(invalid_header!(
+                shape.span.start,
+                "expected at most {MAX_DIMS} axes, as NumPy has them, found {}",
+                lengths.len()
+            ));
         }
         let header = Header { version, dtype, fortran_order, shape: lengths, data_offset: end as u64 };
         Ok(Self { header, shape_at: shape.span, inner_axes, end })
     }
 }
 
-fn unexpected_key(key: &Spanned, found: &str) -> Error {
-    let message = format_args!("expected one of the keys `descr`, `fortran_order` and `shape`, found {found}");
-    invalid_header(key.span.start, message)
-}
+/// The keys of a header, for a message.
+const KEYS: &str = "one of the keys `descr`, `fortran_order` and `shape`";
 
 fn lengths_of(shape: &Spanned) -> Result<Vec<usize>> {
-    let Value::Tuple(nodes) = &shape.value else {
-        let message = format_args!("expected a tuple for `shape`, found {}", shape.value.name());
-        return Err(invalid_header(shape.span.start, message));
+    let Value::Tuple(axes) = &shape.value else { return Err(shape.expected("a tuple for `shape`")) };
+    let length = |axis: &Spanned| match axis.value {
+        Value::Int(n) => length_of(n, axis.span.start),
+        _ => Err(axis.expected("an axis length")),
     };
-    let length = |node: &Spanned| match node.value {
-        Value::Int(n) => length_of(n, node.span.start),
-        ref other => {
-            Err(invalid_header(node.span.start, format_args!("expected an axis length, found {}", other.name())))
-        }
-    };
-    nodes.iter().map(length).collect()
+    axes.iter().map(length).collect()
 }
 
 fn length_of(n: Int, at: usize) -> Result<usize> {
     if n.negative {
-        return Err(invalid_header(at, format_args!("expected an axis length, found a negative number{}", n.shown())));
+        return Err(invalid_header!(at, "expected an axis length, found a negative number{}", n.shown()));
     }
     let length = n.magnitude.and_then(|m| isize::try_from(m).ok()).and_then(|n| usize::try_from(n).ok());
     length.ok_or_else(|| {

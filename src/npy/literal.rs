@@ -7,15 +7,18 @@ mod string;
 use std::fmt::Display;
 use std::ops::Range;
 
-use crate::error::{Error, Result, error, shorten};
+use crate::error::{Error, Result, shorten};
 
 /// The most brackets inside one another. A header needs four; each level is one call on the stack.
 const MAX_DEPTH: usize = 32;
 
-/// An error at a byte, counted from the start of the header.
-pub(super) fn invalid_header(at: usize, message: impl Display) -> Error {
-    error!(InvalidHeader, "at byte {at}: {message}")
+/// An error at a byte, counted from the start of the header, with a message as for [`format!`].
+macro_rules! invalid_header {
+    ($at:expr, $($message:tt)+) => {
+        $crate::error::error!(InvalidHeader, "at byte {}: {}", $at, format_args!($($message)+))
+    };
 }
+pub(super) use invalid_header;
 
 /// A literal, and where in the file it is.
 #[derive(Debug)]
@@ -33,6 +36,13 @@ pub(super) enum Value {
     Tuple(Vec<Spanned>),
     List(Vec<Spanned>),
     Dict(Vec<(Spanned, Spanned)>),
+}
+
+impl Spanned {
+    /// An error: `what` was expected here.
+    pub(super) fn expected(&self, what: &str) -> Error {
+        invalid_header!(self.span.start, "expected {what}, found {}", self.value.name())
+    }
 }
 
 /// A whole number of any length. One that does not fit has no `magnitude`: which error that is depends on its place.
@@ -123,7 +133,7 @@ impl<'a> Parser<'a> {
     }
 
     fn error(&self, message: impl Display) -> Error {
-        invalid_header(self.start + self.pos, message)
+        invalid_header!(self.start + self.pos, "{message}")
     }
 
     fn expected(&self, what: &str) -> Error {

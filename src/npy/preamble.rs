@@ -8,11 +8,10 @@ use crate::error::{Error, Result};
 pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// The magic, the version and the length of the text: enough to know how many more bytes to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preamble {
-    version: (u8, u8),
-    start: usize,
-    end: usize,
+    pub(super) version: (u8, u8),
+    /// The range of the text in the header. The data start at its end.
+    pub(crate) text: Range<usize>,
 }
 
 impl Preamble {
@@ -24,39 +23,27 @@ impl Preamble {
     pub(crate) fn parse(prefix: &[u8], cap: usize) -> Result<Self> {
         if let Some(at) = prefix.iter().zip(MAGIC).position(|(a, b)| a != b) {
             let found = another_kind(prefix).map(|kind| format!(", found {kind}")).unwrap_or_default();
-            return Err(invalid_header(at, format_args!(r"expected a .npy file to begin with \x93NUMPY{found}")));
+            return Err(invalid_header!(at, r"expected a .npy file to begin with \x93NUMPY{found}"));
         }
-        let Some((_, &[major, minor], rest)) = split_preamble(prefix) else {
+        let &[_, _, _, _, _, _, major, minor, ref rest @ ..] = prefix else {
             return Err(truncated(MAGIC.len() + 2, prefix.len()));
         };
         let (start, len) = match (major, minor) {
             (1, 0) => (10, rest.first_chunk().map(|&b| u32::from(u16::from_le_bytes(b)))),
             (2 | 3, 0) => (12, rest.first_chunk().map(|&b| u32::from_le_bytes(b))),
             _ => {
-                return Err(invalid_header(6, format_args!("expected version 1.0, 2.0 or 3.0, found {major}.{minor}")));
+                return Err(invalid_header!(6, "expected version 1.0, 2.0 or 3.0, found {major}.{minor}"));
             }
         };
         let len = len.ok_or_else(|| truncated(start, prefix.len()))?;
         match usize::try_from(len).ok().filter(|&len| len <= cap).and_then(|len| start.checked_add(len)) {
-            Some(end) => Ok(Self { version: (major, minor), start, end }),
+            Some(end) => Ok(Self { version: (major, minor), text: start..end }),
             None => {
                 let remedy =
                     "if the file is to be trusted, raise that by `.max_header_size(..)` or `Header::read_with_limit`";
-                Err(invalid_header(
-                    8,
-                    format_args!("expected a header text of at most {cap} bytes, found {len}; {remedy}"),
-                ))
+                Err(invalid_header!(8, "expected a header text of at most {cap} bytes, found {len}; {remedy}"))
             }
         }
-    }
-
-    pub(crate) fn version(&self) -> (u8, u8) {
-        self.version
-    }
-
-    /// The range of the text in the file; the data start at its end.
-    pub(crate) fn text(&self) -> Range<usize> {
-        self.start..self.end
     }
 }
 
@@ -92,12 +79,6 @@ fn another_kind(prefix: &[u8]) -> Option<&'static str> {
     }
 }
 
-fn split_preamble(prefix: &[u8]) -> Option<(&[u8; 6], &[u8; 2], &[u8])> {
-    let (magic, rest) = prefix.split_first_chunk()?;
-    let (version, rest) = rest.split_first_chunk()?;
-    Some((magic, version, rest))
-}
-
 pub(super) fn truncated(wanted: usize, found: usize) -> Error {
-    invalid_header(found, format_args!("expected {wanted} bytes of header, but the file ends here"))
+    invalid_header!(found, "expected {wanted} bytes of header, but the file ends here")
 }

@@ -23,6 +23,9 @@ pub(super) struct Placed<D> {
     pub(super) header: Option<EncodedHeader>,
 }
 
+/// Finds the array in an open file, by the options or by a header.
+type Find<A, D, M> = fn(&MmapArrayOptions<A, D, M>, &mut ArrayFile) -> Result<Placed<D>>;
+
 impl<D: Dimension> Placed<D> {
     /// Where the array ends in its file.
     pub(super) fn end(&self) -> Result<u64> {
@@ -53,7 +56,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         &self,
         path: &Path,
         checked: Result<()>,
-        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+        find: Find<A, D, M>,
     ) -> Result<MmapArrayBase<A, D, M>> {
         checked
             .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
@@ -61,11 +64,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
             .map_err(|e| e.with_path(path))
     }
 
-    pub(super) fn map_file(
-        &self,
-        mut file: ArrayFile,
-        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
-    ) -> Result<MmapArrayBase<A, D, M>> {
+    pub(super) fn map_file(&self, mut file: ArrayFile, find: Find<A, D, M>) -> Result<MmapArrayBase<A, D, M>> {
         file.preallocate(self.preallocate);
         let placed = find(self, &mut file)?;
         let raw = placed.header.is_none();
@@ -95,7 +94,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         &self,
         path: &Path,
         checked: Result<()>,
-        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+        find: Find<A, D, M>,
     ) -> Result<MmapArrayBase<A, D, M>> {
         let load = |mut file: ArrayFile| {
             let placed = find(self, &mut file)?;

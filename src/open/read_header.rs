@@ -101,7 +101,7 @@ fn header_bytes(file: &ArrayFile, offset: u64, cap: usize) -> Result<Vec<u8>> {
     let preamble = Preamble::parse(&bytes, cap)?;
     // Allocates no more than the file has, whatever length the header claims.
     let rest = usize::try_from(file.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-    let end = preamble.text().end.min(rest.max(got));
+    let end = preamble.text.end.min(rest.max(got));
     if end > got && got == COMMON_HEADER_LEN {
         let out_of_memory = |_| Error::io("cannot allocate memory for the header", io::ErrorKind::OutOfMemory.into());
         bytes.try_reserve_exact(end - bytes.len()).map_err(out_of_memory)?;
