@@ -10,7 +10,8 @@
 //!    ([`Storage::write_over`]), or as `&mut Storage`, which only `&mut` of the whole array gives.
 #![allow(unsafe_code)]
 
-#[cfg(unix)]
+#[cfg_attr(not(unix), path = "storage/unguarded.rs")]
+#[deny(unsafe_code)]
 mod fault;
 pub(crate) mod mapping;
 #[deny(unsafe_code)]

@@ -3,7 +3,14 @@
 //! All systems offer the same functions, which are chosen here, once. Where a system lacks something, [`portable`] has an
 //! answer in its place. Nothing of the crate is imported: errors are [`std::io`]'s.
 
+#[cfg(unix)]
+pub(crate) mod forks;
+pub(crate) mod mapping;
 pub(crate) mod memory;
+#[cfg(unix)]
+pub(crate) mod pages;
+#[cfg(unix)]
+pub(crate) mod signals;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
