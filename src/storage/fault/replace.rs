@@ -221,6 +221,9 @@ mod tests {
         let a = Guarded::new(2, FileAccess::ReadWrite);
         assert!(a.slot.replace_by_copy(a.mapped.pages, a.page(0)));
         assert_eq!(a.bytes(), [2, 3]);
+        // Where the copy was made is still mapped, or something else could be there when it is unmapped.
+        let room = a.slot.copies.get(a.mapped.pages.len()).unwrap();
+        assert_eq!(is_readable(Pages::around(room.cast(), page_size(), true)), Some(true));
         a.at(0).store(8, Ordering::Relaxed);
         a.lose(1);
         assert!(!a.slot.replace_by_copy(a.mapped.pages, a.page(1)));
