@@ -12,6 +12,7 @@
 //! References to the memory are made in `array` only, and here while an in-memory copy is being filled.
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -49,15 +50,27 @@ enum Memory {
     CopyOnWrite(MmapRaw),
     /// An in-memory copy in pages of its own.
     Anonymous(MmapRaw),
-    /// A small in-memory copy: the chunks hold this many bytes of it. Moving a `Vec` leaves pointers into it valid.
-    Heap(Vec<Chunk>, usize),
+    /// A small in-memory copy.
+    Heap(Heap),
     /// Arrays without elements map nothing.
     Nothing,
 }
 
+/// Moving the `Vec` leaves addresses in it valid.
+struct Heap {
+    chunks: Vec<Chunk>,
+    bytes: usize,
+}
+
+/// Never the contents.
+impl fmt::Debug for Heap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 /// As aligned as most elements need, and as the allocator returns zeroed memory without writing to it. Atomics, so that it can
 /// be written to while it is borrowed, through the address that [`Mapping::as_ptr`] returns.
-#[derive(Debug)]
 #[repr(align(16))]
 #[expect(dead_code, reason = "only its address is used")]
 struct Chunk([AtomicU8; 16]);
@@ -173,7 +186,7 @@ impl Mapping {
         } else if bytes < SMALLEST_ANONYMOUS_MAP && element.align() <= align_of::<Chunk>() {
             let chunks = bytemuck::try_zeroed_vec(bytes.div_ceil(size_of::<Chunk>()));
             let out_of_memory = |()| Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into());
-            Memory::Heap(chunks.map_err(out_of_memory)?, bytes)
+            Memory::Heap(Heap { chunks: chunks.map_err(out_of_memory)?, bytes })
         } else {
             let map = MmapOptions::new().len(bytes).map_anon().map_err(|e| Error::io("cannot allocate memory", e))?;
             let map = MmapRaw::from(map);
@@ -192,7 +205,7 @@ impl Mapping {
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => map.as_mut_ptr(),
-            Memory::Heap(chunks, _) => chunks.as_ptr().cast_mut().cast(),
+            Memory::Heap(heap) => heap.chunks.as_ptr().cast_mut().cast(),
             Memory::Nothing => std::ptr::without_provenance_mut(ElementLayout::LARGEST_ALIGNMENT),
         }
     }
@@ -201,13 +214,13 @@ impl Mapping {
     pub(crate) fn len(&self) -> usize {
         match &self.memory {
             Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => map.len(),
-            Memory::Heap(_, bytes) => *bytes,
+            Memory::Heap(heap) => heap.bytes,
             Memory::Nothing => 0,
         }
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {
-        debug_assert!(matches!(self.memory, Memory::Heap(..) | Memory::Anonymous(_) | Memory::Nothing));
+        debug_assert!(matches!(self.memory, Memory::Heap(_) | Memory::Anonymous(_) | Memory::Nothing));
         // SAFETY: memory of its own, so (1) it is one allocation of `len` bytes, (2) aligned for bytes, (3) initialised; `&mut
         // self` keeps everything else away from it as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(self.as_ptr(), self.len()) }
@@ -245,7 +258,7 @@ impl Mapping {
             Memory::Shared(map) | Memory::CopyOnWrite(map) | Memory::Anonymous(map) => {
                 system::advise(map, advice, 0..map.len()).map_err(|e| Error::io("cannot advise", e))
             }
-            Memory::Heap(..) | Memory::Nothing => Ok(()),
+            Memory::Heap(_) | Memory::Nothing => Ok(()),
         }
     }
 
