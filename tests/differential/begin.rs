@@ -7,11 +7,11 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayMut, Result, Staged};
 
 use crate::axes::{Axes, dim};
-use crate::common::Creates;
 use crate::element::Element;
 use crate::file::{Contents, Header, any_shape};
 use crate::random::Random;
 use crate::session::{Handle, KEPT, Place, Session};
+use crate::support::arrays::CreateExt;
 
 impl<A: Element, D: Axes> Session<'_, A, D> {
     /// Any array, in any file, in place of the one there was. `false` if there was no room for it.

@@ -12,16 +12,15 @@
 //! With `--nocapture` it says how often each thing was done.
 #![cfg(target_os = "linux")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod axes;
 mod begin;
-#[path = "../common/mod.rs"]
-mod common;
 mod counts;
 mod element;
 mod file;
 mod growing;
-#[path = "../mount/mod.rs"]
-mod mount;
 mod open;
 mod others;
 mod random;
@@ -44,10 +43,10 @@ use std::sync::Once;
 use ndarray::{Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
 use ndarray_mmap::{Bool8, Datetime64, time_units};
 
+use crate::support::mount::Mount;
 use axes::Axes;
 use counts::Counts;
 use element::Element;
-use mount::Mount;
 use random::Random;
 use session::Session;
 

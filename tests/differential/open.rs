@@ -9,11 +9,11 @@ use ndarray_mmap::{
 };
 
 use crate::axes::{Axes, dim};
-use crate::common::Doors;
 use crate::element::Element;
 use crate::file::outermost;
 use crate::random::Random;
 use crate::session::{Handle, KEPT, Place, Session, grown};
+use crate::support::arrays::OpenExt;
 
 impl<A: Element, D: Axes> Session<'_, A, D> {
     /// OpenExisting the file at the path in any mode. `true` if something is open then.

@@ -9,10 +9,10 @@ use ndarray::{Ix5, IxDyn};
 use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut};
 
 use crate::axes::{Axes, dim};
-use crate::common::{Creates, Doors};
 use crate::element::Element;
 use crate::random::Random;
 use crate::session::{Handle, KEPT, Place, Session};
+use crate::support::arrays::{CreateExt, OpenExt};
 use crate::{each, stored};
 
 impl<A: Element, D: Axes> Session<'_, A, D> {

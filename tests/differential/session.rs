@@ -10,11 +10,11 @@ use ndarray::{ArrayD, IxDyn};
 use ndarray_mmap::{Error, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Mode, Staged};
 
 use crate::axes::Axes;
-use crate::common::names;
 use crate::counts::Counts;
 use crate::element::Element;
 use crate::file::Contents;
 use crate::random::Random;
+use crate::support::snapshot::names;
 
 /// An array in any mode.
 pub enum Handle<A: 'static, D> {

@@ -9,10 +9,10 @@ use ndarray::prelude::*;
 use ndarray_mmap::{Error, ErrorKind, MmapArrayMut};
 
 use crate::Case;
-use crate::common::Creates;
 use crate::counts::Counts;
 use crate::element::Element;
 use crate::random::Random;
+use crate::support::arrays::CreateExt;
 
 struct Sparse<A: 'static> {
     array: MmapArrayMut<A, Ix1>,

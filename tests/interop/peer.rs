@@ -5,7 +5,7 @@
 //! kind of it; what the script should not have asked ends the program.
 
 #[allow(dead_code, reason = "the conformance test uses the rest of it")]
-#[path = "../conformance/element.rs"]
+#[path = "../conformance/cases/element.rs"]
 mod element;
 
 use std::collections::HashMap;
