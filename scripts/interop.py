@@ -398,11 +398,11 @@ class Interop:
     def numpys_own_tests_are_told_again(self):
         """Every test of NumPy's `memmap` is named in ours."""
         theirs = pathlib.Path(np.__file__).parent / "_core/tests/test_memmap.py"
-        ours = (ROOT / "tests/numpy_memmap.rs").read_text()
+        ours = (ROOT / "tests/conformance/numpy_memmap.rs").read_text()
         names = re.findall(r"def (test_\w+)", theirs.read_text())
         self.check("test_memmap.py", "whether it has tests", len(names) > 20, True)
         for name in names:
-            self.check("tests/numpy_memmap.rs", f"mention of {name}", f"`{name}`" in ours, True)
+            self.check("tests/conformance/numpy_memmap.rs", f"mention of {name}", f"`{name}`" in ours, True)
 
     def run(self):
         self.run_all(

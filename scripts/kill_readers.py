@@ -4,7 +4,7 @@
 A reader may meet a header that is just being written, and gets an error for it; how often is counted and printed. It
 must never see a wrong element, nor fewer rows than before, nor must a kill lose any: that fails.
 
-    scripts/kill_readers.py [KILLS [PROGRAM]]     KILLS: 200 by default. PROGRAM: the test binary `kill`; built if not given
+    scripts/kill_readers.py [KILLS [PROGRAM]]     KILLS: 200 by default. PROGRAM: the test binary `durability`; built if not given
 """
 
 import json
@@ -21,16 +21,16 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SEED = 5
 COLUMNS = 7
-TEST = "a_killed_append_to_npy_leaves_every_row_right"
-# What the test's child process goes by: see tests/kill.rs and tests/common.
-CHILD, FILE, CHILD_SEED = "NDARRAY_MMAP_TEST_CHILD", "NDARRAY_MMAP_KILL_FILE", "NDARRAY_MMAP_KILL_SEED"
+TEST = "killed_writers::a_killed_append_to_npy_leaves_every_row_right"
+# What the test's child process goes by: see tests/support/process.rs and tests/durability/killed_writers.rs.
+CHILD, FILE, CHILD_SEED = "NDARRAY_MMAP_CHILD", "NDARRAY_MMAP_KILL_FILE", "NDARRAY_MMAP_KILL_SEED"
 
 
 def build():
-    command = ["cargo", "test", "--release", "--all-features", "--test", "kill", "--no-run", "--message-format=json"]
+    command = ["cargo", "test", "--release", "--all-features", "--test", "durability", "--no-run", "--message-format=json"]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = map(json.loads, output.splitlines())
-    return [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "kill"][-1]
+    return [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "durability"][-1]
 
 
 def expected(start, end):
@@ -69,7 +69,7 @@ class Reader:
 
 
 def kill_one(program, path, run, rng):
-    environment = dict(os.environ, **{CHILD: "1", FILE: path, CHILD_SEED: str(run)})
+    environment = dict(os.environ, **{CHILD: TEST, FILE: path, CHILD_SEED: str(run)})
     command = [program, TEST, "--exact", "--nocapture"]
     # A short pipe, so that the child does not run far ahead of what is read of it.
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pipesize=4096)

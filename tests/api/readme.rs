@@ -5,7 +5,7 @@ const README: &str = include_str!("../../README.md");
 #[test]
 fn the_readme_is_the_crate_documentation() {
     let lib = include_str!("../../src/lib.rs");
-    assert_eq!(lib.lines().next(), Some("#![doc = include_str!(\"../../README.md\")]"));
+    assert_eq!(lib.lines().next(), Some("#![doc = include_str!(\"../README.md\")]"));
 }
 
 #[test]

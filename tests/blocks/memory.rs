@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::support::process::in_child;
 use ndarray::Ix1;
 use ndarray_mmap::{Advice, MmapArray, MmapArrayMut};
 use tempfile::TempDir;
@@ -68,54 +69,62 @@ fn peak_growth(work: impl FnOnce()) -> usize {
 #[test]
 fn a_walk_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
     let _alone = alone();
-    let folder = folder();
-    let path = file_of(folder.path(), 256);
-    for cold in [true, false] {
-        let ready = || if cold { chill(&path) } else { drop(fs::read(&path).unwrap()) };
-        let a = open(&path);
-        ready();
-        assert!(peak_growth(|| assert_eq!(a.blocks().evict(true).sum(), sum_of(256))) < 48);
-        ready();
-        let rows = peak_growth(|| {
-            a.blocks()
-                .evict(true)
-                .rows(1000)
-                .into_iter()
-                .for_each(|block| assert_eq!(u128::from(block[999 % block.len()]), ONES))
-        });
-        assert!(rows < 48);
-        #[cfg(feature = "rayon")]
-        {
-            use rayon::prelude::*;
-            let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    in_child!(|| {
+        let folder = folder();
+        let path = file_of(folder.path(), 256);
+        for cold in [true, false] {
+            let ready = || if cold { chill(&path) } else { drop(fs::read(&path).unwrap()) };
+            let a = open(&path);
             ready();
-            assert!(
-                peak_growth(|| two.install(|| assert_eq!(a.blocks().evict(true).parallel(true).sum(), sum_of(256))))
-                    < 96
-            );
+            assert!(peak_growth(|| assert_eq!(a.blocks().evict(true).sum(), sum_of(256))) < 48);
             ready();
-            let each =
-                || a.blocks().evict(true).into_par_iter().for_each(|block| assert_eq!(u128::from(block[0]), ONES));
-            assert!(peak_growth(|| two.install(each)) < 96);
+            let rows = peak_growth(|| {
+                a.blocks()
+                    .evict(true)
+                    .rows(1000)
+                    .into_iter()
+                    .for_each(|block| assert_eq!(u128::from(block[999 % block.len()]), ONES))
+            });
+            assert!(rows < 48);
+            #[cfg(feature = "rayon")]
+            {
+                use rayon::prelude::*;
+                let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+                ready();
+                assert!(
+                    peak_growth(|| two.install(|| assert_eq!(a.blocks().evict(true).parallel(true).sum(), sum_of(256))))
+                        < 96
+                );
+                ready();
+                let each =
+                    || a.blocks().evict(true).into_par_iter().for_each(|block| assert_eq!(u128::from(block[0]), ONES));
+                assert!(peak_growth(|| two.install(each)) < 96);
+            }
+            for keeps in [a.blocks(), a.blocks().evict(false)] {
+                a.evict().unwrap();
+                assert!(peak_growth(|| assert_eq!(keeps.sum(), sum_of(256))) > 200);
+            }
         }
-        for keeps in [a.blocks(), a.blocks().evict(false)] {
-            a.evict().unwrap();
-            assert!(peak_growth(|| assert_eq!(keeps.sum(), sum_of(256))) > 200);
-        }
-    }
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
 fn writing_walks_hold_little_memory_too() {
     let _alone = alone();
-    let folder = folder();
-    let path = file_of(folder.path(), 256);
-    let a = open(&path);
-    let mut out = unsafe { MmapArrayMut::<u64>::create(folder.path().join("out.bin"), 256 * MIB / 8).unwrap() };
-    assert!(peak_growth(|| out.blocks_mut().evict(true).for_each(|mut block| block.fill(3)).unwrap()) < 48);
-    assert!(peak_growth(|| a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap()) < 48);
-    assert!(peak_growth(|| a.blocks().keep_cached(false).map_into(&mut out, |x| x * 2).unwrap()) < 48);
-    assert_eq!(out.blocks().sum(), 2 * sum_of(256));
+    in_child!(|| {
+        let folder = folder();
+        let path = file_of(folder.path(), 256);
+        let a = open(&path);
+        let mut out = unsafe { MmapArrayMut::<u64>::create(folder.path().join("out.bin"), 256 * MIB / 8).unwrap() };
+        assert!(peak_growth(|| out.blocks_mut().evict(true).for_each(|mut block| block.fill(3)).unwrap()) < 48);
+        assert!(peak_growth(|| a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap()) < 48);
+        assert!(peak_growth(|| a.blocks().keep_cached(false).map_into(&mut out, |x| x * 2).unwrap()) < 48);
+        assert_eq!(out.blocks().sum(), 2 * sum_of(256));
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
@@ -133,71 +142,87 @@ fn a_source_in_the_other_order_is_let_go_of_as_well() {
 #[test]
 fn an_abandoned_walk_leaves_neither_memory_nor_threads() {
     let _alone = alone();
-    let folder = folder();
-    let path = file_of(folder.path(), 128);
-    let a = open(&path);
-    chill(&path);
-    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
-    let (before, threads_before) = (status("RssFile:"), threads());
-    let mut blocks = a.blocks().keep_cached(false).into_iter();
-    let _ = (blocks.next(), blocks.next());
-    assert!(threads() > threads_before);
-    drop(blocks);
-    assert!(status("RssFile:") <= before + 1);
-    assert_eq!(threads(), threads_before);
+    in_child!(|| {
+        let folder = folder();
+        let path = file_of(folder.path(), 128);
+        let a = open(&path);
+        chill(&path);
+        let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+        let (before, threads_before) = (status("RssFile:"), threads());
+        let mut blocks = a.blocks().keep_cached(false).into_iter();
+        let _ = (blocks.next(), blocks.next());
+        assert!(threads() > threads_before);
+        drop(blocks);
+        assert!(status("RssFile:") <= before + 1);
+        assert_eq!(threads(), threads_before);
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
 fn an_array_that_fits_stays_cached_and_one_that_is_not_to_does_not() {
     let _alone = alone();
-    let folder = folder();
-    // With a skew, so that no unit of the cache is the array's alone.
-    let path = file_of(folder.path(), 65);
-    let a = unsafe { MmapArray::<u64>::options().offset(128).shape(64 * MIB / 8).open(&path).unwrap() };
-    chill(&path);
-    assert_eq!(a.blocks().sum(), sum_of(64));
-    assert!(a.residency().unwrap() > 0.95);
-    a.evict().unwrap();
-    chill(&path);
-    assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
-    assert!(a.residency().unwrap() < 0.05);
-    chill(&path);
-    assert_eq!(a.blocks().keep_cached(false).bytes(1000).into_iter().map(|b| b.len()).sum::<usize>(), 64 * MIB / 8);
-    assert!(a.residency().unwrap() < 0.05);
+    in_child!(|| {
+        let folder = folder();
+        // With a skew, so that no unit of the cache is the array's alone.
+        let path = file_of(folder.path(), 65);
+        let a = unsafe { MmapArray::<u64>::options().offset(128).shape(64 * MIB / 8).open(&path).unwrap() };
+        chill(&path);
+        assert_eq!(a.blocks().sum(), sum_of(64));
+        assert!(a.residency().unwrap() > 0.95);
+        a.evict().unwrap();
+        chill(&path);
+        assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
+        assert!(a.residency().unwrap() < 0.05);
+        chill(&path);
+        assert_eq!(a.blocks().keep_cached(false).bytes(1000).into_iter().map(|b| b.len()).sum::<usize>(), 64 * MIB / 8);
+        assert!(a.residency().unwrap() < 0.05);
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
 fn what_was_cached_before_a_walk_is_cached_after_it() {
     let _alone = alone();
-    let folder = folder();
-    let path = file_of(folder.path(), 64);
-    chill(&path);
-    // Sixteen MiB in the middle, and nothing around them.
-    let mut file = File::open(&path).unwrap();
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
-    file.seek(SeekFrom::Start(20 * MIB as u64)).unwrap();
-    file.take(16 * MIB as u64).read_to_end(&mut Vec::new()).unwrap();
-    let a = open(&path);
-    let before = a.residency().unwrap();
-    assert!((0.2..0.4).contains(&before), "{before}");
-    assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
-    let after = a.residency().unwrap();
-    // Neither all of it, nor none: a system may itself free pages that nobody maps, at any time, if only a few.
-    assert!((before - after).abs() < 0.05, "{before} before, {after} after");
+    in_child!(|| {
+        let folder = folder();
+        let path = file_of(folder.path(), 64);
+        chill(&path);
+        // Sixteen MiB in the middle, and nothing around them.
+        let mut file = File::open(&path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+        file.seek(SeekFrom::Start(20 * MIB as u64)).unwrap();
+        file.take(16 * MIB as u64).read_to_end(&mut Vec::new()).unwrap();
+        let a = open(&path);
+        let before = a.residency().unwrap();
+        assert!((0.2..0.4).contains(&before), "{before}");
+        assert_eq!(a.blocks().keep_cached(false).sum(), sum_of(64));
+        let after = a.residency().unwrap();
+        // Neither all of it, nor none: a system may itself free pages that nobody maps, at any time, if only a few.
+        assert!((before - after).abs() < 0.05, "{before} before, {after} after");
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
 fn what_a_writing_walk_is_not_to_keep_is_on_the_disk_and_out_of_the_cache() {
     let _alone = alone();
-    let folder = folder();
-    let path = folder.path().join("out.bin");
-    let mut out = unsafe { MmapArrayMut::<u64>::create(&path, 64 * MIB / 8).unwrap() };
-    out.blocks_mut().keep_cached(false).for_each(|mut block| block.fill(7)).unwrap();
-    assert!(out.residency().unwrap() < 0.05);
-    let source = MmapArrayMut::<u64>::scratch(64 * MIB / 8).unwrap();
-    source.blocks().keep_cached(false).map_into(&mut out, |x| x + 5).unwrap();
-    assert!(out.residency().unwrap() < 0.05);
-    assert_eq!(out.blocks().sum(), 5 * (64 * MIB / 8) as u128);
+    in_child!(|| {
+        let folder = folder();
+        let path = folder.path().join("out.bin");
+        let mut out = unsafe { MmapArrayMut::<u64>::create(&path, 64 * MIB / 8).unwrap() };
+        out.blocks_mut().keep_cached(false).for_each(|mut block| block.fill(7)).unwrap();
+        assert!(out.residency().unwrap() < 0.05);
+        let source = MmapArrayMut::<u64>::scratch(64 * MIB / 8).unwrap();
+        source.blocks().keep_cached(false).map_into(&mut out, |x| x + 5).unwrap();
+        assert!(out.residency().unwrap() < 0.05);
+        assert_eq!(out.blocks().sum(), 5 * (64 * MIB / 8) as u128);
+    })
+    .run()
+    .succeeded();
 }
 
 /// The flags of the mapping that an address lies in, as the kernel prints them.
@@ -220,34 +245,42 @@ fn flags_at(address: usize) -> String {
 #[test]
 fn a_walk_leaves_the_callers_hints_alone() {
     let _alone = alone();
-    let folder = folder();
-    let path = file_of(folder.path(), 64);
-    let a = open(&path);
-    for advice in [Advice::Normal, Advice::Random, Advice::Sequential] {
-        a.advise(advice).unwrap();
-        let flags = || flags_at(a.as_ptr().addr());
-        let before = flags();
-        for _ in a.blocks().bytes(8 * MIB) {
+    in_child!(|| {
+        let folder = folder();
+        let path = file_of(folder.path(), 64);
+        let a = open(&path);
+        for advice in [Advice::Normal, Advice::Random, Advice::Sequential] {
+            a.advise(advice).unwrap();
+            let flags = || flags_at(a.as_ptr().addr());
+            let before = flags();
+            for _ in a.blocks().bytes(8 * MIB) {
+                assert_eq!(flags(), before);
+            }
             assert_eq!(flags(), before);
         }
-        assert_eq!(flags(), before);
-    }
+    })
+    .run()
+    .succeeded();
 }
 
 #[test]
 fn memory_that_is_locked_stays_and_is_no_error() {
     let _alone = alone();
-    let lock = |a: &MmapArrayMut<u8, Ix1>| {
-        // SAFETY: it is mapped, and no byte of it changes.
-        assert_eq!(unsafe { libc::mlock(a.as_ptr().cast(), a.len()) }, 0, "{}", std::io::Error::last_os_error());
-    };
-    let mut a = MmapArrayMut::<u8>::scratch(MIB).unwrap();
-    let mut out = MmapArrayMut::<u8>::scratch(MIB).unwrap();
-    lock(&a);
-    lock(&out);
-    a.blocks_mut().evict(true).for_each(|mut block| block.fill(1)).unwrap();
-    a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap();
-    out.blocks_mut().keep_cached(false).for_each(|mut block| block[0] = 3).unwrap();
-    out.flush().unwrap();
-    assert!(a.iter().all(|&x| x == 1) && out[0] == 3 && out[MIB - 1] == 2);
+    in_child!(|| {
+        let lock = |a: &MmapArrayMut<u8, Ix1>| {
+            // SAFETY: it is mapped, and no byte of it changes.
+            assert_eq!(unsafe { libc::mlock(a.as_ptr().cast(), a.len()) }, 0, "{}", std::io::Error::last_os_error());
+        };
+        let mut a = MmapArrayMut::<u8>::scratch(MIB).unwrap();
+        let mut out = MmapArrayMut::<u8>::scratch(MIB).unwrap();
+        lock(&a);
+        lock(&out);
+        a.blocks_mut().evict(true).for_each(|mut block| block.fill(1)).unwrap();
+        a.blocks().evict(true).map_into(&mut out, |x| x + 1).unwrap();
+        out.blocks_mut().keep_cached(false).for_each(|mut block| block[0] = 3).unwrap();
+        out.flush().unwrap();
+        assert!(a.iter().all(|&x| x == 1) && out[0] == 3 && out[MIB - 1] == 2);
+    })
+    .run()
+    .succeeded();
 }

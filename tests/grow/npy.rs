@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::support::arrays::{OpenExt, expect_err};
+#[cfg(target_os = "linux")]
+use crate::support::process::{self, in_child};
 use crate::support::snapshot::contents;
 use ndarray::prelude::*;
 use ndarray::{Slice, concatenate};
@@ -498,36 +500,32 @@ fn a_truncation_is_told_and_not_made_good_by_any_call() {
 #[test]
 fn a_forked_child_takes_neither_lock_nor_mark_nor_space_from_its_parent() {
     use std::os::unix::fs::MetadataExt;
-    let folder = folder();
-    let path = folder.path().join("forked.npy");
-    for closes in [false, true] {
-        let mut a = create::<f64, _>(&path, 3);
-        a.append(&array![1.0]).unwrap();
-        let blocks = fs::metadata(&path).unwrap().blocks();
-        // SAFETY: the child only drops or closes the array, and ends; other threads' locks are not asked for.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let done = if closes {
-                a.close().is_ok()
-            } else {
-                drop(a);
-                true
-            };
-            // SAFETY: nothing of the parent's is to run here.
-            unsafe { libc::_exit(if done { 0 } else { 1 }) };
+    in_child!(|| {
+        let folder = folder();
+        let path = folder.path().join("forked.npy");
+        for closes in [false, true] {
+            let mut a = create::<f64, _>(&path, 3);
+            a.append(&array![1.0]).unwrap();
+            let blocks = fs::metadata(&path).unwrap().blocks();
+            let mut a = Some(a);
+            // (Taken in the child only: here it stays.)
+            let status = process::forked(|| match a.take().unwrap() {
+                a if closes => i32::from(a.close().is_err()),
+                _dropped => 0,
+            });
+            let mut a = a.unwrap();
+            assert_eq!(status, 0);
+            let mut name = [0; 64];
+            let marked = rustix::fs::getxattr(&path, "user.ndarray-mmap.growing", &mut name);
+            assert!(marked.is_ok() || marked == Err(rustix::io::Errno::OPNOTSUPP), "{marked:?}");
+            assert_eq!(fs::metadata(&path).unwrap().blocks(), blocks);
+            expect_err(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::Locked);
+            a.append(&array![2.0]).unwrap();
+            a.close().unwrap();
         }
-        let mut status = 1;
-        // SAFETY: the child is this process's own.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!(status, 0);
-        let mut name = [0; 64];
-        let marked = rustix::fs::getxattr(&path, "user.ndarray-mmap.growing", &mut name);
-        assert!(marked.is_ok() || marked == Err(rustix::io::Errno::OPNOTSUPP), "{marked:?}");
-        assert_eq!(fs::metadata(&path).unwrap().blocks(), blocks);
-        expect_err(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::Locked);
-        a.append(&array![2.0]).unwrap();
-        a.close().unwrap();
-    }
+    })
+    .run()
+    .succeeded();
 }
 
 /// Rows of one byte: anything is a whole number of them.
