@@ -2,7 +2,9 @@
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is a test's own, in a temporary folder.
 
 use ndarray::prelude::*;
-use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Result, Staged};
+#[cfg(unix)]
+use ndarray_mmap::ErrorKind;
+use ndarray_mmap::{MmapArray, MmapArrayCow, MmapArrayMut, Result, Staged};
 
 /// More than a processor's cache holds, and no whole number of blocks, nor of the cache's lines.
 const MANY: usize = (16 << 20) / 4 + 12_345;

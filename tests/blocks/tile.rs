@@ -1,5 +1,6 @@
 //! Copies that change the layout: what is stored is what ndarray stores, whatever the layouts, and by whichever way.
 
+#[cfg(unix)]
 use std::fs::File;
 use std::path::Path;
 
@@ -23,6 +24,7 @@ fn opened<A: AnyBitPattern + NoUninit, D: Dimension>(
     unsafe { MmapArrayMut::<A>::options().offset(offset).shape(shape).open(path).unwrap() }
 }
 
+#[cfg(unix)]
 fn created<A: AnyBitPattern + NoUninit, D: Dimension>(
     path: &Path,
     shape: impl ShapeBuilder<Dim = D>,

@@ -9,8 +9,10 @@ use crate::support::arrays::{OpenExt, expect_err};
 #[cfg(target_os = "linux")]
 use crate::support::process::{self, in_child};
 use crate::support::snapshot::contents;
+#[cfg(unix)]
+use ndarray::Slice;
+use ndarray::concatenate;
 use ndarray::prelude::*;
-use ndarray::{Slice, concatenate};
 use ndarray_mmap::npy::{Header, NpyElement};
 use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut, Staged};
 use tempfile::TempDir;

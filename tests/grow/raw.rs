@@ -36,6 +36,7 @@ fn rows_are_appended_from_nothing_on() {
     assert_eq!(*MmapArray::<i32>::options().row_shape(3).load(&path).unwrap(), numbers(0, 1000, 3));
 }
 
+#[cfg(unix)]
 #[test]
 fn close_gives_back_the_space_set_aside() {
     let dir = tempfile::tempdir().unwrap();
