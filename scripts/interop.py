@@ -80,7 +80,7 @@ class Peer:
 
 
 def build_peer():
-    command = ["cargo", "build", "--all-features", "--example", "interop_peer"]
+    command = ["cargo", "build", "--profile", "gate", "--all-features", "--example", "interop_peer"]
     command += ["--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:

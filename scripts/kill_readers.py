@@ -27,7 +27,7 @@ CHILD, FILE, CHILD_SEED = "NDARRAY_MMAP_CHILD", "NDARRAY_MMAP_KILL_FILE", "NDARR
 
 
 def build():
-    command = ["cargo", "test", "--release", "--all-features", "--test", "durability", "--no-run", "--message-format=json"]
+    command = ["cargo", "test", "--profile", "gate", "--all-features", "--test", "durability", "--no-run", "--message-format=json"]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = map(json.loads, output.splitlines())
     return [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "durability"][-1]
