@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::support::arrays::expect_err;
 use bytemuck::{AnyBitPattern, Zeroable};
 use ndarray::prelude::*;
-use ndarray_mmap::{Admits, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Opens, Staged};
+use ndarray_mmap::{
+    ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged,
+    mode::{OpenExisting, Supports},
+};
 use tempfile::TempDir;
 
 const OFFSET: usize = 40;
@@ -22,7 +25,7 @@ fn file() -> (TempDir, PathBuf, Array2<u32>) {
     (folder, path, values)
 }
 
-fn opened<A: AnyBitPattern, M: Admits<A> + Opens>(path: &Path, columns: usize) -> MmapArrayBase<A, Ix2, M> {
+fn opened<A: AnyBitPattern, M: Supports<A> + OpenExisting>(path: &Path, columns: usize) -> MmapArrayBase<A, Ix2, M> {
     let options = MmapArrayBase::<A, IxDyn, M>::options().offset(OFFSET as u64).shape((2000, columns));
     // SAFETY: nobody else knows the files of these tests; where one is cut, nothing cut off is looked at.
     unsafe { options.open(path).unwrap() }

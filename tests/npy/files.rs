@@ -9,9 +9,10 @@ use crate::support::process::in_child;
 use crate::support::snapshot::{names, snapshot};
 use bytemuck::Pod;
 use ndarray::prelude::*;
-use ndarray_mmap::npy::{ByteOrder, Header, Kind, NpyElement};
+use ndarray_mmap::npy::{ByteOrder, DtypeKind, Header, NpyElement};
 use ndarray_mmap::{
-    Admits, Error, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Mode, Opens, Result,
+    Error, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Mode, Result,
+    mode::{OpenExisting, Supports},
 };
 use tempfile::TempDir;
 
@@ -146,10 +147,10 @@ fn a_store_is_in_the_file_and_nowhere_else() -> Result<()> {
 
 #[test]
 fn any_dimension_is_checked_against_the_header() {
-    fn door<D: Dimension, M: Admits<f64> + Opens>(path: &Path) -> Result<usize> {
+    fn door<D: Dimension, M: Supports<f64> + OpenExisting>(path: &Path) -> Result<usize> {
         MmapArrayBase::<f64, D, M>::options().opened_npy(path).map(|a| a.ndim())
     }
-    fn dimensions<M: Admits<f64> + Opens>(path: &Path) -> [Result<usize>; 8] {
+    fn dimensions<M: Supports<f64> + OpenExisting>(path: &Path) -> [Result<usize>; 8] {
         [
             door::<Ix0, M>(path),
             door::<Ix1, M>(path),
@@ -399,11 +400,11 @@ fn a_long_header_is_read_where_it_is_allowed() -> Result<()> {
             let whole = fs::read(&path).unwrap();
             expect_err(Header::from_bytes(&whole), ErrorKind::InvalidHeader);
             for max in [10_001, usize::MAX] {
-                let header = Header::read_with(&path, max)?;
+                let header = Header::read_with_limit(&path, max)?;
                 assert_eq!((header.version(), header.shape()), ((version, 0), &[3, 4][..]));
-                assert_eq!(Header::from_bytes_with(&whole, max)?, header);
+                assert_eq!(Header::from_bytes_with_limit(&whole, max)?, header);
             }
-            expect_err(Header::read_with(&path, 10_000), ErrorKind::InvalidHeader);
+            expect_err(Header::read_with_limit(&path, 10_000), ErrorKind::InvalidHeader);
             let options = MmapArray::<f64, Ix2>::options;
             assert_eq!(*options().max_header_size(10_001).load_npy(&path)?, grid());
             assert_eq!(*options().max_header_size(usize::MAX).load_npy(&path)?, grid());
@@ -525,7 +526,7 @@ fn a_header_can_be_read_by_itself() -> Result<()> {
     let read = Header::read(&path)?;
     assert_eq!(
         (read.dtype().kind(), read.dtype().byteorder(), read.dtype().itemsize()),
-        (Kind::Int, ByteOrder::Big, 2)
+        (DtypeKind::Int, ByteOrder::Big, 2)
     );
     assert_eq!((read.shape(), read.fortran_order()), (&[3, 5][..], true));
     assert_eq!((read.data_offset(), read.nbytes(), read.version()), (header.len() as u64, Some(30), (1, 0)));

@@ -113,13 +113,15 @@ fn a_header_over_the_cap_names_the_remedy_and_the_remedy_works() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     fs::write(&path, [header(&record(600), "(1,)"), vec![0; 600 * 8]].concat()).unwrap();
-    let (dtype, e) =
-        (Header::read_with(&path, 20_000)?.dtype().clone(), expect_err(Header::read(&path), ErrorKind::InvalidHeader));
+    let (dtype, e) = (
+        Header::read_with_limit(&path, 20_000)?.dtype().clone(),
+        expect_err(Header::read(&path), ErrorKind::InvalidHeader),
+    );
     assert_eq!(dtype.fields().len(), 600);
     let opened = expect_err(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::InvalidHeader);
     for e in [e.to_string(), opened.to_string()] {
         assert!(e.contains("at most 10000 bytes, found 138"), "{e}");
-        assert!(e.contains("`.max_header_size(..)`") && e.contains("`Header::read_with`"), "{e}");
+        assert!(e.contains("`.max_header_size(..)`") && e.contains("`Header::read_with_limit`"), "{e}");
     }
     expect_err(MmapArray::<f64>::options().max_header_size(20_000).opened_npy(&path), ErrorKind::DtypeMismatch);
     Ok(())
@@ -207,7 +209,7 @@ fn a_file_of_another_kind_is_told_as_what_it_is() {
 #[cfg(feature = "rend")]
 #[test]
 fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
-    use ndarray_mmap::{Datetime64, units};
+    use ndarray_mmap::{Datetime64, time_units};
     use rend::unaligned::f64_ube;
 
     #[derive(Clone, Copy)]
@@ -228,9 +230,9 @@ fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
     struct Packed {
         b: f64_ube,
         a: u8,
-        t: Datetime64<units::Second>,
+        t: Datetime64<time_units::Second>,
     }
-    ndarray_mmap::npy_record!(Packed { b: f64_ube, a: u8, t: Datetime64<units::Second> });
+    ndarray_mmap::npy_record!(Packed { b: f64_ube, a: u8, t: Datetime64<time_units::Second> });
     // SAFETY: numbers of any bits, and packed, so that there is no padding.
     unsafe impl bytemuck::Zeroable for Packed {}
     // SAFETY: as above.

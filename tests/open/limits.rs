@@ -264,7 +264,7 @@ mod refusals {
             let path = folder.path().join("long.npy");
             fs::write(&path, [b"\x93NUMPY\x02\x00\xff\xff\xff\xff", &[b' '; 200][..]].concat()).unwrap();
             File::options().write(true).open(&path).unwrap().set_len(5 << 30).unwrap();
-            expect_io_err(Header::read_with(&path, usize::MAX), io::ErrorKind::OutOfMemory);
+            expect_io_err(Header::read_with_limit(&path, usize::MAX), io::ErrorKind::OutOfMemory);
             let options = MmapArray::<f64>::options().max_header_size(usize::MAX);
             expect_io_err(options.clone().opened_npy(&path), io::ErrorKind::OutOfMemory);
             expect_io_err(options.load_npy(&path), io::ErrorKind::OutOfMemory);

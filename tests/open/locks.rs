@@ -6,7 +6,10 @@ use std::path::Path;
 use crate::support::arrays::{CreateExt, OpenExt, expect_err, file};
 use crate::support::process::{Child, Running, in_child, tell_parent, wait_for_parent};
 use crate::support::snapshot::snapshot;
-use ndarray_mmap::{Admits, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Opens, Result};
+use ndarray_mmap::{
+    ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Result,
+    mode::{OpenExisting, Supports},
+};
 
 const PATH: &str = "NDARRAY_MMAP_TEST_PATH";
 const OPENING: &str = "NDARRAY_MMAP_TEST_OPENING";
@@ -25,7 +28,7 @@ use Opening::{Copying, Loading, Reading, Writing};
 impl Opening {
     const ALL: [Self; 4] = [Reading, Copying, Writing, Loading];
 
-    /// Opens, and gives what is held open, if anything.
+    /// OpenExisting, and gives what is held open, if anything.
     fn open(self, path: &Path, lock: Lock) -> Result<Box<dyn std::any::Any + Send>> {
         Ok(match self {
             Reading => Box::new(MmapArray::<u8>::options().lock(lock).opened(path)?),
@@ -41,7 +44,7 @@ impl Opening {
     }
 }
 
-/// Opens the file in every way while `first` is open, and checks what happens.
+/// OpenExisting the file in every way while `first` is open, and checks what happens.
 fn conflicts_are_right(path: &Path, first: Opening) {
     for second in Opening::ALL {
         for lock in [Lock::BestEffort, Lock::Required] {
@@ -132,7 +135,7 @@ fn dropping_closing_and_failing_release_the_lock() -> Result<()> {
 
 #[test]
 fn the_lock_goes_with_the_array_through_its_dimensions() -> Result<()> {
-    fn goes<M: Admits<u8> + Opens>(path: &Path) -> Result<()> {
+    fn goes<M: Supports<u8> + OpenExisting>(path: &Path) -> Result<()> {
         let array = MmapArrayBase::<u8, ndarray::IxDyn, M>::options().opened(path)?;
         let array = array.into_dimensionality::<ndarray::Ix1>()?;
         expect_err(MmapArrayMut::<u8>::options().opened(path), ErrorKind::Locked);

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::Dimension;
 use ndarray_mmap::npy::NpyElement;
-use ndarray_mmap::{Admits, Error, ErrorKind, MmapArrayBase, MmapArrayOptions, Opens, ReadWrite, Result};
+use ndarray_mmap::{
+    Error, ErrorKind, MmapArrayBase, MmapArrayOptions, ReadWrite, Result,
+    mode::{OpenExisting, Supports},
+};
 use tempfile::TempDir;
 
 /// The constructors of any mode. The promise is kept by all tests: each maps files of its own, in a folder of its own, and
@@ -20,7 +23,7 @@ pub trait OpenExt<A: 'static, D, M>: Sized {
         A: NpyElement;
 }
 
-impl<A: AnyBitPattern, D: Dimension, M: Admits<A> + Opens> OpenExt<A, D, M> for MmapArrayOptions<A, D, M> {
+impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> OpenExt<A, D, M> for MmapArrayOptions<A, D, M> {
     fn opened(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>> {
         // SAFETY: see the trait.
         unsafe { self.open(path) }
@@ -54,7 +57,7 @@ pub trait CreateExt<A: 'static, D>: Sized {
 
 impl<A: AnyBitPattern, D: Dimension> CreateExt<A, D> for MmapArrayOptions<A, D, ReadWrite>
 where
-    ReadWrite: Admits<A>,
+    ReadWrite: Supports<A>,
 {
     fn created(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         // SAFETY: see `OpenExt`.
