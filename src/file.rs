@@ -1,9 +1,9 @@
 //! The open file that an array lies in: opening and locking it, its length, reading and writing beside the mapping, syncing.
 //!
 //! # Safety
-//! Nothing here dereferences anything. What can change bytes that a mapping of the file shows
+//! Nothing here dereferences a pointer. A function that can change bytes that a mapping of the file shows
 //! 1. is an `unsafe fn` that states what its caller must know; or
-//! 2. takes `&mut ArrayFile`, which only `&mut` of the whole array gives: what sets lengths ([`growth`]).
+//! 2. takes `&mut ArrayFile`, which only `&mut` of the whole array gives: the functions that set lengths ([`growth`]).
 
 mod acl;
 mod destination;
@@ -29,43 +29,44 @@ pub use lock::Lock;
 use lock::LockedFile;
 pub(crate) use pending::{NotPublished, PendingFile, Published};
 
-/// A system sets a file's time of change before it stores what a write brings, so whoever has read a part of that finds
-/// the time changed. No single write takes 5 seconds.
+/// Every system sets a file's modification time before it stores the bytes of a write, so a reader that has seen a part of
+/// them finds the time changed. No single write takes 5 seconds.
 const QUIESCENT_AFTER: Duration = Duration::from_secs(5);
 
 /// A regular file that an array lies in. Kept open as long as the array: for its lock, and to flush and grow it.
 #[derive(Debug)]
 pub(crate) struct ArrayFile {
     file: LockedFile,
-    /// In bytes, when last asked; for growing, and for the proof in [`Layout::extent`](crate::layout::Layout::extent).
+    /// In bytes, when last read from the system. Used for growing, and for the proof in
+    /// [`Layout::extent`](crate::layout::Layout::extent).
     len: u64,
     path: Option<PathBuf>,
     /// Whether the length, or the file's name, may not be on the disk yet.
     unsynced: AtomicBool,
-    /// The folder of a file this array created, to be synced with the first flush.
+    /// The folder of a file that this array created. The first flush syncs it.
     folder: Option<PathBuf>,
     growth: Growth,
-    /// The file is the caller's own handle: its flags can change, and a failed write-back may have been reported to the
-    /// caller in place of this array.
+    /// Whether the file is the caller's own handle. Then its flags can change, and a failed write-back may have been
+    /// reported to the caller instead of this array.
     shares_handle: bool,
-    /// The caller's handle, which has the lock that was asked for, if `file` is another.
+    /// The caller's handle, if `file` is another: the lock was taken on it.
     #[expect(dead_code, reason = "kept open")]
     locked: Option<File>,
-    /// Nobody else can open the file, nor find it after a kill.
+    /// Whether nobody else can open the file, nor find it after a kill.
     unnamed: bool,
 }
 
 impl ArrayFile {
     /// Opens an existing regular file and locks it, then reads its length.
     ///
-    /// Never waits: not for a writer of a fifo, not for a lock.
+    /// Never waits, neither for a writer of a fifo nor for a lock.
     pub(crate) fn open(path: &Path, access: FileAccess, lock: Lock) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(access.writes_file());
         sys::open_without_waiting(&mut options);
         lock.share(&mut options, access);
         let file = options.open(path).map_err(lock::cannot_open)?;
-        // The lock comes first: the length counts only once nobody who respects the lock can change it.
+        // The lock comes first: until it is held, another process that respects it could still change the length.
         let taken = lock.take(&file, access)?;
         let file = LockedFile::new(file, taken);
         file.note_lock(taken, access);
@@ -74,15 +75,15 @@ impl ArrayFile {
         Ok(Self { path: Some(path), ..Self::of(file, len) })
     }
 
-    /// The file of a caller's handle, opened anew where the system can: then nothing that the caller does with the handle
-    /// matters, and a failed write-back is reported to both.
+    /// Takes the file of a caller's handle, opened again if the system can do that: then nothing that the caller does with
+    /// the handle matters, and a failed write-back is reported to both.
     ///
     /// # Errors
     /// `Io` (permission) if the handle cannot do what the mode needs, before anything is changed.
     pub(crate) fn adopt(file: &File, access: FileAccess, lock: Lock) -> Result<Self> {
         let second = file.try_clone().map_err(|e| Error::io("cannot duplicate the file handle", e))?;
         check_handle(&second, access)?;
-        // Opening a device has effects of its own.
+        // Checked before the file is opened again: opening a device has side effects.
         regular(&second)?;
         let taken = lock.take(&second, access)?;
         let (file, shares_handle, locked) = match sys::reopen(&second, access.writes_file()) {
@@ -117,22 +118,22 @@ impl ArrayFile {
         !self.unnamed
     }
 
-    /// Absolute, for the array to keep; `None` for a file given as a handle, or an unnamed one.
+    /// Moves the absolute path out, for the array to keep. `None` for a file given as a handle, and for an unnamed file.
     pub(crate) fn take_path(&mut self) -> Option<PathBuf> {
         self.path.take()
     }
 
-    /// In bytes, when the file was opened or last grown.
+    /// The length in bytes when the file was opened or last grown.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// In bytes, now.
+    /// The length in bytes now.
     pub(crate) fn current_len(&self) -> Result<u64> {
         Ok(regular(&self.file)?.len())
     }
 
-    /// In bytes, now; [`len`](Self::len) agrees from then on.
+    /// The length in bytes now, which [`len`](Self::len) returns from then on.
     pub(crate) fn refresh_len(&mut self) -> Result<u64> {
         let len = self.current_len()?;
         self.note_len(len);
@@ -141,33 +142,33 @@ impl ArrayFile {
 
     fn note_len(&mut self, len: u64) {
         if len != self.len {
-            // Whoever changed it may have freed what was set aside.
+            // The process that changed the length may have freed the space that was set aside.
             self.growth.forget_reserve();
             self.len = len;
         }
     }
 
-    /// Whether nobody has written to the file for a while: then what was read of it before this call is of one piece.
-    /// Refreshes [`len`](Self::len), too.
+    /// Whether nobody has written to the file for a while. If so, what was read of it before this call is consistent.
+    /// Also refreshes [`len`](Self::len).
     pub(crate) fn is_quiescent(&mut self) -> Result<bool> {
         let metadata = regular(&self.file)?;
         self.note_len(metadata.len());
         Ok(metadata.modified().is_ok_and(|at| is_long_ago(at, SystemTime::now())))
     }
 
-    /// Waits until a write that is going on is over, so that two readings cannot find the same half of it.
+    /// Waits until a write in progress is complete, so that two readings cannot find the same half of it.
     ///
-    /// For files opened by path: it may move the descriptor's position, which nothing else uses.
+    /// For files opened by path only: it may move the descriptor's position, which nothing else uses there.
     pub(crate) fn wait_for_write(&self) {
         sys::wait_for_write(&self.file);
     }
 
-    /// Whether [`write_at`](Self::write_at) puts bytes where they belong, and a mapping shows them at once.
+    /// Whether [`write_at`](Self::write_at) stores bytes at the given offset, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
         sys::MAPPING_SHOWS_WRITES && !self.handle_is(|flags| flags.appends || flags.direct)
     }
 
-    /// Whether system calls read any bytes into any memory.
+    /// Whether system calls read from any offset into any memory (`O_DIRECT` needs both aligned).
     pub(crate) fn reads_anywhere(&self) -> bool {
         !self.handle_is(|flags| flags.direct)
     }
@@ -176,17 +177,17 @@ impl ArrayFile {
         self.shares_handle && sys::handle_flags(&self.file).is_ok_and(limited)
     }
 
-    /// Whether a failed write-back may have been reported to somebody else, and then to nobody after.
+    /// Whether a failed write-back may have been reported to another user of the handle, and so to nobody later.
     pub(crate) fn shares_failures(&self) -> bool {
         self.shares_handle
     }
 
-    /// Whether this process opened the file, rather than was forked from one that did.
+    /// Whether this process opened the file itself, and was not forked from one that did.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.file.is_of_this_process()
     }
 
-    /// Records that a flush of the pages does not reach everything that was changed.
+    /// Records that something was changed that a flush of the pages does not bring to the disk.
     pub(crate) fn note_unsynced(&self) {
         self.unsynced.store(true, Ordering::Relaxed);
     }
@@ -194,13 +195,13 @@ impl ArrayFile {
     /// Writes within the file, by a system call. On Linux a mapping of the file shows the same bytes at once.
     ///
     /// # Safety
-    /// If an array is mapped to these bytes, nobody else reads them or stores to them meanwhile.
+    /// If an array is mapped to these bytes, nobody else reads them or stores to them during the call.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         sys::write_all_at(&self.file, bytes, offset).map_err(|e| Error::io("cannot write", e))
     }
 
-    /// Turns an array's file into one that is not at its path yet: see [`PendingFile::publish`].
+    /// Turns an array's file into a [`PendingFile`], which [`PendingFile::publish`] puts at its path.
     pub(crate) fn into_pending(self) -> PendingFile {
         PendingFile::of_unnamed(self.file, self.len)
     }
@@ -208,7 +209,7 @@ impl ArrayFile {
     /// Fills `bytes` from `offset` on.
     ///
     /// # Errors
-    /// `TooShort` if the file ends first, however long it was when opened.
+    /// `TooShort` if the file ends before that, however long it was when it was opened.
     pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         let got = self.read_at(bytes, offset)?;
         if got < bytes.len() {
@@ -223,7 +224,7 @@ impl ArrayFile {
         Ok(())
     }
 
-    /// Fills `bytes` from `offset` on, as far as the file goes; returns how far that was.
+    /// Fills `bytes` from `offset` on, and returns how many bytes there were before the end of the file.
     pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize> {
         let mut got = 0;
         while got < bytes.len() {
@@ -241,29 +242,29 @@ impl ArrayFile {
         self.file.try_clone().map(Reader).map_err(|e| Error::io("cannot duplicate the file handle", e))
     }
 
-    /// Drops a range of the file from the page cache, as far as it is clean and nobody maps it. A hint.
+    /// Drops those pages of a range of the file from the page cache that are clean and not mapped. A hint.
     ///
     /// # Safety
-    /// The bytes are on the disk as they are in memory: the system drops also what it failed to write.
+    /// The bytes are on the disk as they are in memory: the system also drops pages that it failed to write.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn drop_from_page_cache(&self, offset: u64, bytes: usize) {
         sys::drop_from_page_cache(&self.file, offset, bytes);
     }
 
-    /// Brings to the disk what a flush of the pages leaves out: the file's length, and its name if this array made it. Does
-    /// nothing when there is nothing new.
+    /// Brings to the disk what a flush of the pages leaves out: the file's length and, if this array created the file, its
+    /// name. Does nothing if neither has changed.
     pub(crate) fn sync_metadata(&self) -> Result<()> {
         self.sync_metadata_by(self.open_folder()?)
     }
 
-    /// What [`sync_metadata_by`](Self::sync_metadata_by) needs. Call it first, so that a refusal comes before anything was
-    /// tried, and means nothing for the array.
+    /// Opens the folder that [`sync_metadata_by`](Self::sync_metadata_by) needs. Call it before the pages are flushed: a
+    /// refusal then comes before anything was tried, and need not poison the array.
     pub(crate) fn open_folder(&self) -> Result<Option<File>> {
         let folder = self.folder.as_ref().filter(|_| sys::SYNCS_FOLDERS && self.unsynced.load(Ordering::Relaxed));
         match folder.map(File::open) {
             None => Ok(None),
             Some(Ok(folder)) => Ok(Some(folder)),
-            // Files can be made in a folder that cannot be read.
+            // The folder may be writable and not readable: then the whole file system is synced instead.
             Some(Err(_)) if sys::SYNCS_FILE_SYSTEMS => Ok(None),
             Some(Err(e)) => Err(Error::io("cannot open the file's folder, to sync it", e)),
         }
@@ -280,7 +281,7 @@ impl ArrayFile {
             None => self.folder.is_none(),
         };
         if !synced {
-            // It takes as long as all that others have written does.
+            // The last resort: it also waits for everything that other processes have written.
             sys::sync_file_system(&self.file).map_err(|e| Error::io("cannot sync the file system", e))?;
         }
         self.unsynced.store(false, Ordering::Relaxed);
@@ -288,7 +289,7 @@ impl ArrayFile {
     }
 }
 
-/// Returns `false` where the file system cannot sync a folder alone.
+/// Returns `false` if the file system cannot sync a folder alone.
 fn sync_folder(folder: &File) -> io::Result<bool> {
     use io::ErrorKind::{InvalidInput, ReadOnlyFilesystem, Unsupported};
     match folder.sync_all() {
@@ -313,7 +314,7 @@ fn not_regular(metadata: &Metadata) -> Error {
     Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
 }
 
-/// The length of a file that does not claim to be empty while it has contents, as those of `/proc` and `/sys` do.
+/// Returns the file's length. Refuses a file that claims to be empty and has contents, as those of `/proc` and `/sys` do.
 fn true_len(file: &File) -> Result<u64> {
     let len = regular(file)?.len();
     if len > 0 || !matches!(sys::read_at(file, &mut [0], 0), Ok(1)) {
@@ -338,17 +339,17 @@ fn check_handle(file: &File, access: FileAccess) -> Result<()> {
         .with_source(io::ErrorKind::PermissionDenied.into()))
 }
 
-/// A timestamp in the future means a wrong clock: the file may have been written just now.
+/// `false` for a time in the future: it means a wrong clock, and the file may have been written just now.
 fn is_long_ago(at: SystemTime, now: SystemTime) -> bool {
     now.duration_since(at).is_ok_and(|past| past > QUIESCENT_AFTER)
 }
 
-/// Reads a file to bring it into the page cache.
+/// Reads a file only to bring it into the page cache.
 #[derive(Debug)]
 pub(crate) struct Reader(File);
 
 impl Reader {
-    /// Reads a range through `buffer`, and stops where the file, or the disk, does.
+    /// Reads a range through `buffer`. Stops at the end of the file, and at the first error.
     pub(crate) fn read_through(&self, mut offset: u64, bytes: usize, buffer: &mut [u8]) {
         let end = offset.saturating_add(bytes as u64);
         while offset < end {

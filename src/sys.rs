@@ -1,7 +1,7 @@
-//! Every system call, and every difference between systems: the rest of the crate names no system and calls none.
+//! Every system call, and every difference between systems: the rest of the crate makes no system calls and names no system.
 //!
-//! All systems offer the same functions, which are chosen here, once. Where a system lacks something, [`portable`] has an
-//! answer in its place. Nothing of the crate is imported: errors are [`std::io`]'s.
+//! All systems offer the same functions, which are chosen here, once. If a system lacks one, [`portable`] has a replacement.
+//! Nothing of the crate is imported: errors are [`std::io`]'s.
 
 #[cfg(unix)]
 pub(crate) mod forks;
@@ -47,30 +47,30 @@ pub(crate) struct Ownership {
     pub(crate) mode: u32,
 }
 
-/// What an open file can do, by the flags that it has now.
+/// What an open file can do, according to its present flags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandleFlags {
     pub(crate) reads: bool,
     pub(crate) writes: bool,
-    /// Linux writes at the end through such a handle, whatever the offset.
+    /// `O_APPEND`: Linux writes at the end through such a handle, whatever the offset.
     pub(crate) appends: bool,
-    /// Reads and writes whole blocks only, to and from memory that is aligned as they are (`O_DIRECT`).
+    /// `O_DIRECT`: reads and writes whole blocks only, to and from memory with the same alignment.
     pub(crate) direct: bool,
 }
 
-/// How a file can be made that nobody else can open, where the file system has no unnamed ones.
+/// How to make a file that nobody else can open on a file system without unnamed files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "each system has one of them")]
 pub(crate) enum Anonymous {
     /// Not safely: creating a file and then removing its name leaves a window in which others can open it.
     Impossible,
-    /// By removing its name before it is used.
+    /// Its name is removed before the file is used.
     Unlinked,
-    /// By opening it for nobody else, to be deleted when it is closed.
+    /// It is opened for exclusive use, and deleted when it is closed.
     DeletedOnClose,
 }
 
-/// Calls again as long as a signal interrupts the call before it has done anything, as it does on some file systems.
+/// Repeats the call as long as a signal interrupts it before it has done anything, as happens on some file systems.
 pub(crate) fn retry_on_interrupt<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -1,4 +1,4 @@
-//! Access control lists as Linux stores them: pure arithmetic, on bytes that somebody else wrote.
+//! Access control lists as Linux stores them: pure arithmetic, on bytes that cannot be trusted.
 
 /// The access control list of one file, by the rules of POSIX.1e.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ struct Entry {
     tag: u16,
     /// Read, write and execute: three bits.
     permissions: u16,
-    /// Of the user or group that is named.
+    /// The number of the named user or group.
     id: u32,
 }
 
@@ -20,12 +20,13 @@ const OWNER: u16 = 0x01;
 const USER: u16 = 0x02;
 const OWNING_GROUP: u16 = 0x04;
 const GROUP: u16 = 0x08;
-/// The most that named users and all groups get. The mode of a file that has a list shows it in place of the group's.
+/// The upper bound of what named users and all groups get. In the mode of a file that has a list, it takes the place of the
+/// group's permissions.
 const MASK: u16 = 0x10;
 const OTHERS: u16 = 0x20;
 
 impl Acl {
-    /// `None` if this is no such list.
+    /// `None` if `bytes` are not a valid list.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (version, entries) = bytes.split_first_chunk()?;
         let (entries, rest) = entries.as_chunks::<8>();
@@ -46,8 +47,8 @@ impl Acl {
         VERSION.to_le_bytes().into_iter().chain(entries).collect()
     }
 
-    /// For a file of another group, of which nothing is known. Who is in the group that the file had is one of the others
-    /// now, and gets no more than before.
+    /// Returns the list for a file whose group is another, unknown one, and gets nothing. Members of the previous group
+    /// count as others now, and get no more than before.
     pub(super) fn without_group(&self) -> Self {
         let group = self.permissions(OWNING_GROUP);
         Self(
@@ -62,8 +63,8 @@ impl Acl {
         )
     }
 
-    /// The permissions of a file without a list that is open to nobody to whom one with this list is not. Who is named in
-    /// it is one of the group or of the others there.
+    /// Returns a mode without a list that gives nobody more than this list does. Users and groups that the list names
+    /// count as the group or as others there.
     pub(super) fn mode(&self) -> u32 {
         let users = self.permissions(USER);
         let group = self.permissions(OWNING_GROUP) & users;
@@ -75,7 +76,7 @@ impl Acl {
         self.0.iter().filter(move |entry| entry.tag == tag).map(|entry| entry.permissions)
     }
 
-    /// What everybody has whom an entry of this kind stands for. The mask counts.
+    /// Returns the permissions that every entry with this tag gives, after the mask.
     fn permissions(&self, tag: u16) -> u16 {
         let own = self.of(tag).fold(ALL, |all, permissions| all & permissions);
         match tag {
@@ -110,7 +111,7 @@ mod tests {
         Entry { tag, permissions, id }
     }
 
-    /// What everybody may, and what stands between.
+    /// A list of the three entries that every list has, with `named` in between.
     fn list(owner: u16, group: u16, others: u16, named: &[Entry]) -> Acl {
         let ends = [entry(OWNER, owner, u32::MAX), entry(OWNING_GROUP, group, u32::MAX)];
         Acl([&ends[..], named, &[entry(OTHERS, others, u32::MAX)]].concat())
@@ -131,7 +132,7 @@ mod tests {
         let acl = Acl::from_bytes(&bytes).unwrap();
         assert_eq!(acl.0[1], entry(USER, 4, SIMON));
         assert_eq!(acl.to_bytes(), bytes);
-        // Cut anywhere, it is none.
+        // No proper prefix is a valid list.
         assert!((0..bytes.len()).all(|len| Acl::from_bytes(&bytes[..len]).is_none()));
     }
 

@@ -1,4 +1,4 @@
-//! Where a new file goes: what a path leads to, and whether what is there may be replaced. Nothing is changed here.
+//! Where a new file goes: resolves a path, and checks whether the file there may be replaced. Nothing is changed here.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io;
@@ -9,22 +9,22 @@ use super::permissions::Permissions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{self, Ownership, retry_on_interrupt};
 
-/// A path at which a file may be made: symbolic links followed, and what is there now known to be replaceable.
+/// A path at which a file may be created: symbolic links are followed, and the file that is there now may be replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
-    /// As the caller named it, made absolute.
+    /// The caller's path, made absolute.
     pub(super) named: PathBuf,
-    /// What it leads to: no symbolic link.
+    /// The path that it leads to: not a symbolic link.
     pub(super) path: PathBuf,
     pub(super) folder: PathBuf,
-    /// Of what is there.
+    /// The permissions of the file that is there.
     pub(super) old: Option<Permissions>,
 }
 
-/// As many as Linux follows.
+/// Linux follows as many.
 const MOST_LINKS: usize = 40;
 
-/// Others may replace the file between two looks; but not each time.
+/// Another process may replace the file between two looks at it, but not 40 times in a row.
 const MOST_LOOKS: usize = 40;
 
 const HAS_NO_NAME: &str = "the path leads to an open file that has no name there (it was deleted, or never had one), \
@@ -37,8 +37,8 @@ const STRANGERS_FILE: &str = "the file is not replaced: it lies in a folder wher
                               one), and belongs neither to this user nor to the folder's owner";
 
 impl Destination {
-    /// Follows symbolic links, the dangling ones too, and checks that what is there is a regular file that may be
-    /// written. Changes nothing.
+    /// Follows symbolic links, dangling ones too, and checks that a file that is there is regular and may be written.
+    /// Changes nothing.
     pub(crate) fn replace(path: &Path) -> Result<Self> {
         let mut looks = 0;
         loop {
@@ -46,8 +46,8 @@ impl Destination {
             if destination.named == destination.path {
                 return Ok(destination);
             }
-            // There are links which the system follows by itself, to open files: what their text says is another file
-            // then, or none.
+            // Some links (those of `/proc/self/fd`) lead to an open file, whatever their text says: the text may name
+            // another file, or none.
             let reached = match retry_on_interrupt(|| fs::metadata(&destination.named)) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 reached => Some(reached.map_err(|e| Error::io("cannot look at the path", e))?),
@@ -56,7 +56,7 @@ impl Destination {
             match (&found, &reached) {
                 (None, None) => return Ok(destination),
                 (Some(found), Some(reached)) if sys::file_id(found) == sys::file_id(reached) => return Ok(destination),
-                // Somebody may just have put another file there.
+                // Another process may just have put another file there.
                 _ if looks < MOST_LOOKS => {}
                 (_, Some(reached)) if !reached.is_file() => return Err(not_regular(reached)),
                 _ => return Err(Error::new(ErrorKind::Unsupported, HAS_NO_NAME)),
@@ -64,7 +64,7 @@ impl Destination {
         }
     }
 
-    /// What the texts of the links lead to.
+    /// Follows the texts of the links.
     fn follow(path: &Path) -> Result<(Self, Option<Metadata>)> {
         let mut destination = Self::at(path)?;
         for _ in 0..MOST_LINKS {
@@ -80,12 +80,12 @@ impl Destination {
             let next = Self::at(&destination.folder.join(link))?;
             destination = Self { named: destination.named, ..next };
         }
-        // Whoever follows them gets the system's own word for it.
+        // Let the system follow them, for its own error.
         let refusal = fs::metadata(&destination.named).err().unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
         Err(Error::io("cannot follow the symbolic links", refusal))
     }
 
-    /// Refuses an existing path, whatever it is. (The last step checks again, and decides.)
+    /// Refuses an existing path, whatever is there. (The last step of creating checks again, and decides.)
     pub(crate) fn vacant(path: &Path) -> Result<Self> {
         let destination = Self::at(path)?;
         match look(&destination.path)? {
@@ -94,7 +94,7 @@ impl Destination {
         }
     }
 
-    /// Looks at what is there now. What was there and is gone still counts.
+    /// Checks what is at the path now. If a file was there and is gone, its permissions still apply.
     pub(super) fn look_again(&mut self) -> Result<()> {
         match look(&self.path)? {
             Some(found) if found.is_symlink() => {
@@ -107,14 +107,14 @@ impl Destination {
         Ok(())
     }
 
-    /// As the caller named it, made absolute.
+    /// The caller's path, made absolute.
     pub(crate) fn path_named(&self) -> PathBuf {
         self.named.clone()
     }
 
     fn at(path: &Path) -> Result<Self> {
         let absolute = std::path::absolute(path).map_err(|e| Error::io("cannot make the path absolute", e))?;
-        // `a/`, `a/.` and `a/..` name folders, whether or not they are there.
+        // `a/`, `a/.` and `a/..` name folders, whether or not they exist.
         let text = path.as_os_str().as_encoded_bytes();
         let names_a_folder = text.ends_with(b"/") || text.ends_with(b"/.") || absolute.file_name().is_none();
         match absolute.parent() {
@@ -126,7 +126,7 @@ impl Destination {
     }
 }
 
-/// `None` where nothing is. A symbolic link is not followed.
+/// `None` if nothing is at the path. A symbolic link is not followed.
 fn look(path: &Path) -> Result<Option<Metadata>> {
     match retry_on_interrupt(|| fs::symlink_metadata(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -134,7 +134,7 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opening for reading and writing, as the new file will be, is the only sure question whether the old one may be.
+/// Opens the old file for reading and writing, as the new one will be: nothing else shows for certain that this is allowed.
 fn check_replaceable(destination: &Destination, found: &Metadata) -> Result<(Permissions, Metadata)> {
     if !found.is_file() {
         return Err(not_regular(found));
@@ -153,10 +153,10 @@ fn check_replaceable(destination: &Destination, found: &Metadata) -> Result<(Per
     Ok((Permissions::of(&file, &metadata)?, metadata))
 }
 
-/// In a folder such as `/tmp`, where everybody may put files that only their owner can take away, those of strangers are
-/// traps: a link leads the rights of whoever follows it to a file of the stranger's choice, and a file keeps its owner.
-/// The kernel guards `open` against both (`protected_symlinks`, `protected_regular`), but not those who ask where a link
-/// leads.
+/// Refuses another user's file in a sticky folder such as `/tmp`, where everybody may put files that only their owner can
+/// remove. Such a link would make this process write to a file of the other user's choice, and such a file keeps its owner.
+/// The kernel protects `open` against both (`protected_symlinks`, `protected_regular`), but not a process that reads where
+/// a link leads.
 pub(super) fn check_trusted(folder: &Path, found: &Metadata, refusal: &'static str) -> Result<()> {
     const STICKY_AND_FOR_EVERYBODY: u32 = 0o1002;
     let Some(owner) = sys::ownership(found).filter(|owner| owner.user != sys::effective_user()) else { return Ok(()) };

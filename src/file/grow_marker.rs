@@ -1,8 +1,8 @@
-//! A mark on a `.npy` file that is growing. It tells bytes that a killed append left behind from bytes that somebody else
-//! put there.
+//! A mark on a `.npy` file that is growing. It distinguishes bytes that a killed append left behind from bytes that another
+//! process put there.
 //!
 //! It states how far the growth goes, and from which header on. Beside another header, and on a copy of the file, it means
-//! nothing. It is an extended attribute, so that the file holds no byte but those that NumPy would have written.
+//! nothing. It is an extended attribute, so that the file contains only bytes that NumPy would have written.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +12,8 @@ use crate::sys;
 
 const NAME: &str = "user.ndarray-mmap.growing";
 
-/// What is in the mark, as text: `1 4096 0123456789abcdef`, that is the version of this format, the length in bytes that
-/// the file was to reach, and what it grew [`from`](fingerprint). No longer than what ext4 keeps beside an inode.
+/// The mark is a text such as `1 4096 0123456789abcdef`: the version of this format, the length in bytes that the file was
+/// to reach, and the [`fingerprint`] of what it grew from. It is short enough for ext4 to store it in the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     reach: u64,
@@ -33,11 +33,11 @@ impl Mark {
     }
 }
 
-/// What tells a file from all others that there are or were, and from its copies.
+/// Distinguishes a file from all others that exist or existed, and from its copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     inode: u64,
-    /// In nanoseconds, where the file system says it.
+    /// In nanoseconds since 1970; 0 if the file system does not record it.
     created: u128,
 }
 
@@ -50,23 +50,25 @@ impl Identity {
     }
 }
 
-/// Of one file with one header. (No other file, and not this one with another header, has the same by accident.)
+/// Identifies one file with one header. (No other file, and not this one with another header, has the same by accident.)
 fn fingerprint(file: Identity, header: &[u8]) -> u64 {
     let parts = [&file.inode.to_le_bytes()[..], &file.created.to_le_bytes(), header];
-    // The 64 bits of FNV-1a (Fowler, Noll, Vo): short, and the same in every version of every program.
+    // FNV-1a (Fowler, Noll, Vo) of 64 bits: short, and the same in every version of every program. The standard library's
+    // hashers may change.
     parts
         .into_iter()
         .flatten()
         .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Where there are no attributes, a growth that was killed cannot be told from what others have added.
+/// Sets the mark. On a file system without attributes there is none, and then the remains of a killed growth cannot be told
+/// from what others have added.
 pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
     let text = Mark { reach, from: fingerprint(identity, header) }.to_text();
     let _ = sys::set_attribute(file, NAME, text.as_bytes());
 }
 
-/// Returns whether it is gone.
+/// Removes the mark. Returns whether it is gone.
 pub(super) fn unmark(file: &File) -> bool {
     sys::remove_attribute(file, NAME).is_ok()
 }
@@ -75,13 +77,13 @@ pub(super) fn is_marked(file: &File) -> bool {
     !matches!(read(file), Ok(None))
 }
 
-/// How far a growth was to reach that started from this very file with this header.
+/// Returns how far a growth was to reach that started from this very file with this header.
 pub(super) fn reach(file: &File, header: &[u8]) -> io::Result<Option<u64>> {
     let Some(mark) = read(file)? else { return Ok(None) };
     Ok((mark.from == fingerprint(Identity::of(file)?, header)).then_some(mark.reach))
 }
 
-/// `None` also for a mark that is not of this format.
+/// `None` also for a mark in another format.
 fn read(file: &File) -> io::Result<Option<Mark>> {
     match sys::attribute(file, NAME) {
         Ok(text) => Ok(text.and_then(|text| Mark::parse(std::str::from_utf8(&text).ok()?))),

@@ -1,5 +1,5 @@
-//! A file that changes its length: disk space that is taken before it is needed, and growth that is undone, or found again
-//! after a kill.
+//! Growing and shrinking a file: disk space that is allocated before it is needed, and growth that is undone, or found
+//! again after a kill.
 
 use std::fs::File;
 use std::io;
@@ -9,18 +9,18 @@ use super::{ArrayFile, regular};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
-/// What is known of disk space beyond the end of a file, and of growth that is going on.
+/// What is known about disk space beyond the end of a file, and about growth in progress.
 #[derive(Debug)]
 pub(super) struct Growth {
-    /// Whether to take disk space before it is needed.
+    /// Whether to allocate disk space before it is needed.
     preallocate: bool,
-    /// How far disk space is set aside, beyond the end of the file; in bytes from its start.
+    /// Up to which byte of the file disk space is set aside, beyond its end.
     reserved: u64,
-    /// Whether any may be set aside, also by an attempt that failed.
+    /// Whether any space may be set aside, also by an attempt that failed.
     may_have_slack: bool,
-    /// How long the file may be by what growing it did, also where that failed.
+    /// The length up to which growing, successful or not, may have extended the file.
     grown_to: u64,
-    /// Whether the file system is known to set no space aside.
+    /// Whether the file system is known not to support setting space aside.
     cannot_reserve: bool,
 }
 
@@ -37,16 +37,17 @@ impl Growth {
 }
 
 impl ArrayFile {
-    /// Whether growing takes disk space at once. Otherwise the file is sparse.
+    /// Sets whether growing allocates disk space at once. Otherwise the file is sparse.
     pub(crate) fn preallocate(&mut self, preallocate: bool) {
         self.growth.preallocate = preallocate;
     }
 
-    /// Makes a file at least `len` bytes long, zero-filled; on blocks of its own unless told otherwise, so that a full
-    /// disk is an error now and no crash later. After an error the length is what it was, if that could be done.
+    /// Makes the file at least `len` bytes long, zero-filled. Unless [`preallocate`](Self::preallocate) is off, disk space is
+    /// allocated, so that a full disk is an error now and not a crash later. After an error the length is what it was, if
+    /// it could be restored.
     ///
     /// # Errors
-    /// `Truncated` for a file that is shorter than it was when last asked.
+    /// `Truncated` if the file is shorter than the last known length; `InvalidInput` if it is longer.
     pub(crate) fn grow(&mut self, len: u64) -> Result<()> {
         if len <= self.len {
             return Ok(());
@@ -62,7 +63,7 @@ impl ArrayFile {
     /// Writes from the end on, which makes the file longer.
     ///
     /// # Errors
-    /// `Truncated`, or `InvalidInput` if somebody else has added to it: nothing is written then.
+    /// `Truncated`, or `InvalidInput` if another process has added to the file. Nothing is written then.
     pub(crate) fn write_at_end(&mut self, bytes: &[u8], end: u64) -> Result<()> {
         let len = end + bytes.len() as u64;
         check_size_limit(len)?;
@@ -73,17 +74,17 @@ impl ArrayFile {
         Ok(())
     }
 
-    /// After growing failed: makes the file as long again as it was, if nobody else has changed its length. Returns `false`
-    /// if it may hold something of this value's that is no part of the array.
+    /// After growing failed: truncates the file to its length before, if nobody else has changed its length. Returns `false`
+    /// if the file may still hold bytes that this value wrote and that are not part of the array.
     pub(crate) fn undo_growth(&mut self, len: u64) -> Result<bool> {
         let most = std::mem::take(&mut self.growth.grown_to);
         Ok(most <= len || self.truncate(len, most)?)
     }
 
-    /// Sets disk space aside beyond the end, in steps that grow with the file, so that growing by many small blocks costs
-    /// little. The length stays. Where there is no room, nothing is done.
+    /// Sets disk space aside beyond the end, in steps that grow with the file, so that growing by many small blocks is
+    /// cheap. The length does not change. If there is no room, nothing is done.
     pub(crate) fn reserve(&mut self, len: u64) {
-        /// Enough for many appends of a line or two, and not worth noticing on a disk.
+        /// 1 MiB: enough for many appends of a row or two, and negligible on a disk.
         const SMALLEST_STEP: u64 = 1 << 20;
         let growth = &mut self.growth;
         if !growth.preallocate || growth.cannot_reserve || len <= growth.reserved.max(self.len) {
@@ -96,15 +97,16 @@ impl ArrayFile {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => {
                 (growth.cannot_reserve, growth.may_have_slack) = (true, false);
             }
-            // ext4 keeps what it found before the refusal. If it cannot be given back now, then when the array is closed.
+            // ext4 keeps what it allocated before it refused the rest. If this cannot be released now, `may_have_slack`
+            // makes closing the array try again.
             Err(_) => {
                 growth.may_have_slack = !truncate(&self.file, self.len, self.len..=self.len).is_ok_and(|done| done)
             }
         }
     }
 
-    /// Frees the disk space set aside beyond `end`, if the file ends there. (Rows that somebody else has added lie in that
-    /// space; and a file that was truncated is not made longer.)
+    /// Frees the disk space set aside beyond `end`, if the file ends there. (If it is longer, rows that another process has
+    /// added lie in that space; if it is shorter, it was truncated, and is not extended.)
     pub(crate) fn release_reserve(&mut self, end: u64) -> Result<()> {
         if !self.growth.may_have_slack || !self.file.is_of_this_process() {
             return Ok(());
@@ -113,8 +115,8 @@ impl ArrayFile {
         released.map(drop).map_err(|e| Error::io("cannot give back the space set aside for growing", e))
     }
 
-    /// Truncates the file to `len` bytes if it has at most `most`. Otherwise somebody else has added to it, or truncated it
-    /// further: then nothing is done, and the answer is `false`.
+    /// Truncates the file to `len` bytes if its length is from `len` to `most`. Otherwise another process has added to it,
+    /// or truncated it further: then nothing is done, and the result is `false`.
     pub(crate) fn truncate(&mut self, len: u64, most: u64) -> Result<bool> {
         if self.refresh_len()? == len {
             return Ok(true);
@@ -132,15 +134,15 @@ impl ArrayFile {
         self.note_unsynced();
     }
 
-    /// Marks a `.npy` file that is about to have bytes up to `reach` which no header counts; `header` is the one that will
-    /// be in the file meanwhile. After a kill, [`interrupted_growth`](Self::interrupted_growth) finds it.
+    /// Marks a `.npy` file that is about to hold bytes up to `reach` that its header does not count; `header` is the header
+    /// that the file has during that time. After a kill, [`interrupted_growth`](Self::interrupted_growth) finds the mark.
     pub(crate) fn mark_growth(&mut self, header: &[u8], reach: u64) {
         if self.can_trust_marks() {
             self.file.mark_growth(header, reach);
         }
     }
 
-    /// Whether nobody else can be growing the file, so that whoever left a mark is gone.
+    /// Whether nobody else can be growing the file, so that the process that left a mark is gone.
     fn can_trust_marks(&self) -> bool {
         !self.unnamed && self.file.is_exclusive()
     }
@@ -152,18 +154,18 @@ impl ArrayFile {
         }
     }
 
-    /// Takes the mark back: whatever follows the array from now on is somebody else's.
+    /// Removes the mark: bytes that follow the array from now on are somebody else's.
     pub(crate) fn unmark_growth(&mut self) {
         self.file.unmark_growth();
     }
 
-    /// Leaves the mark when the file is closed, for there are bytes that no header counts.
+    /// Keeps the mark when the file is closed, because there are bytes that no header counts.
     pub(crate) fn keep_growth_mark(&mut self) {
         self.file.keep_growth_mark();
     }
 
-    /// How far a growth of this file reached that was killed before the header counted it; `None` unless `header` is the one
-    /// that was to be replaced.
+    /// Returns how far a growth of this file was to reach that was killed before the header counted it. `None` unless
+    /// `header` is the one that it was to replace.
     pub(crate) fn interrupted_growth(&self, header: &[u8]) -> Result<Option<u64>> {
         if !self.can_trust_marks() {
             return Ok(None);
@@ -171,7 +173,7 @@ impl ArrayFile {
         self.file.interrupted_growth(header).map_err(|e| Error::io("cannot read the mark of a growing file", e))
     }
 
-    /// Removes what a killed growth has left from `end` on, where the file is `len` bytes long, and its mark. Returns
+    /// Removes what a killed growth has left from `end` on, and its mark, if the file is at most `len` bytes long. Returns
     /// whether it did.
     pub(crate) fn remove_interrupted_growth(&mut self, end: u64, len: u64) -> Result<bool> {
         let removed = self.truncate(end, len)?;
@@ -182,7 +184,7 @@ impl ArrayFile {
     }
 }
 
-/// Checks that a file is as long as when last asked.
+/// Checks that a file still has the expected length.
 fn check_len(file: &File, expected: u64) -> Result<()> {
     match regular(file)?.len() {
         len if len < expected => Err(Error::truncated(len, expected)),
@@ -194,7 +196,7 @@ fn check_len(file: &File, expected: u64) -> Result<()> {
     }
 }
 
-/// Grows a file from `old` to `new` bytes. After an error it is as it was, or its length is at most `grown_to`.
+/// Grows a file from `old` to `new` bytes. After an error the file is as it was, or its length is at most `grown_to`.
 ///
 /// # Errors
 /// `Truncated` if it has fewer than `old`, `InvalidInput` if it has more.
@@ -204,7 +206,7 @@ pub(super) fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_t
     }
     check_size_limit(new)?;
     check_len(file, old)?;
-    // First the space, and then the length: so what others add to the file meanwhile is not taken for this.
+    // Allocate the space first and then set the length: so bytes that others add meanwhile are not taken for these.
     let allocated = if preallocate { allocate(file, old, new - old, grown_to) } else { Ok(()) };
     let extended = allocated.and_then(|()| {
         let expected = old..=(*grown_to).max(old);
@@ -215,7 +217,7 @@ pub(super) fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_t
         file.set_len(new)
     });
     extended.map_err(|e| {
-        // ext4 keeps what it found before the space ran out.
+        // ext4 keeps what it allocated before the space ran out.
         let _ = truncate(file, old, old..=(*grown_to).max(old));
         let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
         match regular(file) {
@@ -225,10 +227,10 @@ pub(super) fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_t
     })
 }
 
-/// Sets the length of a file whose length is one of `now`. Otherwise somebody else has set it, and it stays. Returns whether
-/// it was set.
+/// Sets the length of a file if its present length is in `now`. Otherwise another process has set it, and it stays. Returns
+/// whether it was set.
 ///
-/// Between looking and setting there is a moment in which only a lock keeps others out.
+/// Between the check and the system call there is a moment in which only a lock keeps others out.
 fn truncate(file: &File, len: u64, now: RangeInclusive<u64>) -> io::Result<bool> {
     if !now.contains(&file.metadata()?.len()) {
         return Ok(false);
@@ -237,10 +239,10 @@ fn truncate(file: &File, len: u64, now: RangeInclusive<u64>) -> io::Result<bool>
     Ok(true)
 }
 
-/// Takes disk space from the end of a file on. Where the file system cannot, the file stays sparse; where it can only
-/// together with the length, that reaches up to `grown_to`.
+/// Allocates disk space from the end of a file on. If the file system cannot do that, the file stays sparse. If it can do
+/// it only by extending the file, `grown_to` is the length that the file may have then.
 fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Result<()> {
-    // NFS has no call that leaves the length alone.
+    // NFS has no call that leaves the length unchanged.
     for keep_size in [true, false] {
         if !keep_size {
             *grown_to = offset + len;
@@ -253,7 +255,7 @@ fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Resul
     Ok(())
 }
 
-/// Growing a file past its limit would kill the process rather than fail.
+/// Growing a file past this limit would end the process (`SIGXFSZ`) instead of failing.
 fn check_size_limit(len: u64) -> Result<()> {
     match sys::file_size_limit() {
         Some(limit) if len > limit => Err(Error::new(
@@ -271,7 +273,7 @@ mod tests {
     use crate::file::Lock;
     use crate::mode::FileAccess;
 
-    /// As where no lock keeps others out, and they come between our looks at the length.
+    /// Without a lock, others may change the length between two checks of it.
     #[test]
     fn what_others_have_added_since_is_not_cut() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Advisory locks, so that two openings of one file that would break each other's promise find out.
+//! Advisory locks, so that two arrays on one file that would break each other's promise notice each other.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -10,12 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mode::FileAccess;
 use crate::sys;
 
-/// What an opening by path asks of the file's advisory lock: shared for reading (and copy-on-write), exclusive for
-/// writing, held until the array is closed or dropped, and never waited for.
+/// Which advisory lock a file opened by path takes: shared for reading (and copy-on-write), exclusive for writing. It is
+/// held until the array is closed or dropped, and never waited for.
 ///
-/// Two openings in one process conflict as two processes do. The lock is `flock` on unix: it excludes those who ask
-/// for one too, and nobody else (NumPy does not ask). On a handle of the caller's it works otherwise:
-/// [`map`](crate::MmapArrayOptions::map) tells how.
+/// Two arrays in one process conflict as those of two processes do. The lock is `flock` on unix: it excludes programs that
+/// take one too, and no others (NumPy takes none). On a handle of the caller's it works differently: see
+/// [`map`](crate::MmapArrayOptions::map).
 ///
 /// ```
 /// use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut};
@@ -34,23 +34,23 @@ use crate::sys;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Lock {
-    /// Take the lock; a file system without locks is fine. A conflict is [`ErrorKind::Locked`] at once.
+    /// Takes the lock, and goes on without it if the file system has no locks. A conflict is [`ErrorKind::Locked`] at once.
     #[default]
     BestEffort,
-    /// Take the lock; a file system without locks is [`ErrorKind::Unsupported`].
+    /// Takes the lock. A file system without locks is [`ErrorKind::Unsupported`], a conflict [`ErrorKind::Locked`].
     Required,
-    /// Take no lock: for processes that write disjoint parts of one file, or readers beside a live writer that keep
-    /// the promise of the door by other means.
+    /// Takes no lock. For processes that write disjoint parts of one file, and for readers beside a live writer that keep
+    /// the promise of the constructor by other means.
     ///
-    /// Those who write then agree on who makes the file longer or shorter. Growing and shrinking look at its length
-    /// right before they set it, and leave what somebody else has added; but in the moment between the look and the system
-    /// call nothing but a lock keeps others out. Nor is what a killed append left behind removed without one: see
+    /// The writers must then agree on which of them makes the file longer or shorter. Growing and shrinking check its length
+    /// right before they set it, and leave what another process has added. But in the moment between the check and the
+    /// system call only a lock keeps others out. Without a lock, what a killed append left behind is not removed either: see
     /// [`append`](crate::MmapArrayBase::append).
     None,
 }
 
 impl Lock {
-    /// Whether there is a lock now. Never upgrades: a failed upgrade would lose the lock that was there.
+    /// Returns whether the lock was taken. Never upgrades a lock: a failed upgrade would lose the one that was there.
     pub(super) fn take(self, file: &File, access: FileAccess) -> Result<bool> {
         if self == Lock::None || !sys::HAS_ADVISORY_LOCKS {
             return Ok(false);
@@ -77,34 +77,34 @@ impl Lock {
         }
     }
 
-    /// Where there are no advisory locks, what a handle shares serves instead.
+    /// On systems without advisory locks, the sharing mode of the handle takes their place.
     pub(super) fn share(self, options: &mut OpenOptions, access: FileAccess) {
         let with_readers = self == Lock::None || !access.writes_file();
         sys::share(options, with_readers, self == Lock::None);
     }
 }
 
-/// An open file that gives its lock back when it is dropped, and before that takes back its mark. Closing it would not
-/// do: the lock belongs to all copies of the descriptor, and a child process that another thread is just starting has
-/// one for a moment.
+/// An open file that removes its mark and then releases its lock when it is dropped. Closing it would not suffice: the
+/// lock belongs to all copies of the descriptor, and a child process that another thread is just starting has one for a
+/// moment.
 ///
-/// A child that was forked has a copy of this value too. It closes its descriptor and no more: lock and mark are those of
-/// the process that took them.
+/// A forked child has a copy of this value too. It only closes its descriptor: lock and mark belong to the process that took
+/// them.
 #[derive(Debug)]
 pub(super) struct LockedFile {
     file: File,
     locked: bool,
-    /// Whether nobody else has a lock, and so nobody who asks for one writes to the file.
+    /// Whether nobody else has a lock, so that no program that takes locks writes to the file.
     exclusive: AtomicBool,
     /// Whether this value marked the file.
     marked: bool,
-    /// Known from the first mark on.
+    /// `None` until the first mark is set.
     identity: Option<grow_marker::Identity>,
     process: u32,
 }
 
 impl LockedFile {
-    /// `locked`: the lock is this file's own, not that of a handle of the caller's.
+    /// `locked`: the lock was taken on this file, and not on a handle of the caller's.
     pub(super) fn new(file: File, locked: bool) -> Self {
         Self {
             file,
@@ -116,7 +116,7 @@ impl LockedFile {
         }
     }
 
-    /// See [`Lock::take`]. Who only reads shares the lock.
+    /// Notes what [`Lock::take`] returned. A lock for reading is shared, not exclusive.
     pub(super) fn note_lock(&self, taken: bool, access: FileAccess) {
         self.exclusive.store(taken && access.writes_file(), Ordering::Relaxed);
     }
@@ -125,14 +125,14 @@ impl LockedFile {
         self.exclusive.load(Ordering::Relaxed)
     }
 
-    /// Whether this process opened it, and was not forked from one that did.
+    /// Whether this process opened the file itself, and was not forked from one that did.
     pub(super) fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
 
-    /// See [`growing`].
+    /// See [`grow_marker`].
     pub(super) fn mark_growth(&mut self, header: &[u8], reach: u64) {
-        // Where it cannot be known, nothing will be told apart.
+        // Without an identity there is no mark, as on a file system without attributes.
         self.identity = self.identity.or_else(|| grow_marker::Identity::of(&self.file).ok());
         if let Some(identity) = self.identity {
             grow_marker::mark(&self.file, identity, header, reach);
@@ -141,7 +141,7 @@ impl LockedFile {
     }
 
     pub(super) fn unmark_growth(&mut self) {
-        // If it cannot be taken back now, then when the file is closed.
+        // If it cannot be removed now, it is tried again when the file is closed.
         self.marked = self.marked && !grow_marker::unmark(&self.file);
     }
 
@@ -149,7 +149,7 @@ impl LockedFile {
         grow_marker::reach(&self.file, header)
     }
 
-    /// Removes a mark that a killed process has left, when there is nothing that it would mark.
+    /// Removes a mark that a killed process has left, if there is nothing that it would mark.
     pub(super) fn remove_mark(&mut self) {
         self.marked = self.marked || grow_marker::is_marked(&self.file);
         self.unmark_growth();
@@ -176,7 +176,7 @@ impl Drop for LockedFile {
         }
         self.unmark_growth();
         if self.locked {
-            // There is nobody to tell; the file is closed next.
+            // A destructor can report no error, and the file is closed next.
             let _ = self.file.unlock();
         }
     }
@@ -193,7 +193,7 @@ fn locked(file: &File, access: FileAccess) -> Error {
     Error::new(ErrorKind::Locked, format!("{wanted} lock was refused: {holder}; `Lock::None` opens it all the same"))
 }
 
-/// Where handles exclude each other, a conflict shows when the file is opened.
+/// On systems whose handles exclude each other, a conflict is an error of opening the file.
 pub(super) fn cannot_open(e: io::Error) -> Error {
     if sys::is_sharing_violation(&e) {
         return Error::new(

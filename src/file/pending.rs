@@ -1,5 +1,5 @@
-//! Files that are made beside their path and put there, whole, as the last step. Until then nothing has changed, and
-//! whoever has the old file mapped keeps it whole for good.
+//! Files that are made beside their path and put there atomically, as the last step. Until then nothing has changed, and a
+//! process that has the old file mapped keeps it unchanged.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
@@ -21,12 +21,12 @@ use crate::sys::{self, Anonymous, retry_on_interrupt};
 pub(crate) struct PendingFile {
     file: LockedFile,
     len: u64,
-    /// `None` where the file system can hold a file without a name: then not even a kill leaves litter.
+    /// `None` for an unnamed file, of which not even a kill leaves anything behind.
     name: Option<TemporaryName>,
 }
 
 impl PendingFile {
-    /// A file of `len` bytes, all zero, in the folder of `target`.
+    /// Makes a file of `len` bytes, all zero, in the folder of `destination`.
     pub(crate) fn new(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
         match Self::unnamed(&destination.folder, Self::first_mode(destination))? {
             Some(pending) => pending.extended(len, preallocate),
@@ -34,21 +34,22 @@ impl PendingFile {
         }
     }
 
-    /// The same, with a temporary name from the start.
+    /// Like [`new`](Self::new), with a temporary name from the start.
     pub(crate) fn named(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
         Self::with_name(&destination.folder, Self::first_mode(destination))?.extended(len, preallocate)
     }
 
-    /// What replaces another file is its owner's alone until the last step: whoever had opened it before would have it
-    /// still, even if the old file were closed to him meanwhile. A new one is what the system makes it.
+    /// A file that replaces another is accessible to its owner only, until the last step: a user who opened it before that
+    /// would keep access, even if the old file were closed to them meanwhile. Any other new file has the system's default
+    /// permissions.
     fn first_mode(destination: &Destination) -> u32 {
         if destination.old.is_some() { PRIVATE } else { 0o666 }
     }
 
-    /// The same, of which nobody can know before it is published.
+    /// Like [`new`](Self::new), as a file that nobody else can find before it is published.
     ///
     /// # Errors
-    /// `Unsupported` where the file system has no files without a name.
+    /// `Unsupported` if the file system has no unnamed files.
     pub(crate) fn anonymous(destination: &Destination, len: u64, preallocate: bool) -> Result<Self> {
         let Some(pending) = Self::unnamed(&destination.folder, 0o666)? else {
             return Err(Error::new(
@@ -69,24 +70,24 @@ impl PendingFile {
         Ok(self)
     }
 
-    /// Gives the file the permissions, and where allowed the owner, of the one it will replace.
+    /// Gives the file the permissions and, if allowed, the owner of the file that it will replace.
     pub(crate) fn inherit(&self, destination: &Destination) -> Result<()> {
         destination.old.as_ref().map_or(Ok(()), |old| old.give(&self.file))
     }
 
-    /// A file of `len` bytes that never gets a name, in the system's folder for temporary files.
+    /// Makes a file of `len` bytes that never gets a name, in the system's folder for temporary files.
     ///
     /// # Errors
-    /// `Unsupported` where that folder cannot hold one.
+    /// `Unsupported` if that folder cannot hold one.
     pub(crate) fn scratch(len: u64) -> Result<Self> {
-        // Named by nothing, it is as if it were not named.
+        // An empty `TMPDIR` counts as unset.
         let folder = Some(std::env::temp_dir()).filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| PathBuf::from("/tmp"));
         let unnamed = Self::unnamed(&folder, PRIVATE).and_then(|d| d.map_or_else(|| Self::unlinked(&folder), Ok));
         unnamed.and_then(|pending| pending.extended(len, true)).map_err(|e| e.with_path(&folder))
     }
 
-    /// `Ok(None)` where the file system, or the kernel, has no unnamed files.
+    /// `Ok(None)` if the file system, or the kernel, has no unnamed files.
     fn unnamed(folder: &Path, mode: u32) -> Result<Option<Self>> {
         let file = sys::open_unnamed(folder, mode).map_err(cannot_create)?;
         Ok(file.map(|file| Self { file: LockedFile::new(file, true), len: 0, name: None }))
@@ -99,7 +100,7 @@ impl PendingFile {
         Ok(Self { file: LockedFile::new(file, true), len: 0, name: Some(name) })
     }
 
-    /// A file that nobody else can open, where the file system has no unnamed ones.
+    /// Makes a file that nobody else can open on a file system without unnamed files.
     fn unlinked(folder: &Path) -> Result<Self> {
         match sys::ANONYMOUS {
             Anonymous::Impossible => Err(Error::new(
@@ -134,21 +135,21 @@ impl PendingFile {
         file.write_all(bytes).map_err(|e| Error::io("cannot write the header", e))
     }
 
-    /// Excludes others from the moment the file has a name.
+    /// Locks the file, so that others are excluded from the moment it has a name.
     pub(crate) fn lock(&self, lock: Lock) -> Result<()> {
         let taken = lock.take(&self.file, FileAccess::ReadWrite)?;
         self.file.note_lock(taken, FileAccess::ReadWrite);
         Ok(())
     }
 
-    /// Lets readers in from the moment the file is at its path: for one that nobody has mapped any more. What is left of
-    /// the lock keeps others from taking its first name for one that was left behind.
+    /// Makes the lock shared, so that readers can open the file from the moment it is at its path: for a file that nobody
+    /// has mapped any more. The shared lock still keeps others from taking its temporary name for one that was left behind.
     pub(crate) fn share(&self) {
-        // Where there are no locks, nobody is kept out.
+        // On a file system without locks, nobody is excluded.
         let _ = retry_on_interrupt(|| self.file.try_lock_shared().map_err(io::Error::from));
     }
 
-    /// Waits until the file is on the disk, whatever there is of it.
+    /// Waits until everything that was written to the file is on the disk.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io("cannot sync the file", e))
     }
@@ -158,13 +159,13 @@ impl PendingFile {
         self.publish_beside(destination, |file, destination| TemporaryName::of_unnamed(file, &destination.folder))
     }
 
-    /// The same for a file that is [`shared`](Self::share).
+    /// Like [`publish`](Self::publish), for a file whose lock is [shared](Self::share).
     pub(crate) fn publish_shared(self, destination: Destination) -> Published {
         self.publish_beside(destination, TemporaryName::of_shared)
     }
 
-    /// An unnamed file needs another name first, unless nothing is there: a name can be given, or changed, but not given
-    /// in place of another. A kill between the two steps leaves that name behind.
+    /// An unnamed file needs a temporary name first, unless nothing is at its path: linking cannot replace a file, only
+    /// renaming can. A kill between the two steps leaves the temporary name behind.
     fn publish_beside(
         mut self,
         mut destination: Destination,
@@ -174,7 +175,7 @@ impl PendingFile {
         if self.name.is_none() && destination.old.is_none() {
             match sys::link_unnamed(&self.file, &destination.path) {
                 Ok(()) => return Ok(self.into_array_file(Some(destination))),
-                // Whoever was that quick is replaced as if he had come first.
+                // Another process has just put a file there. It is replaced as if it had been there before.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.look_again(&mut destination)?,
                 Err(e) => return Err(NotPublished::Nameless(self, cannot_create(e))),
             }
@@ -192,14 +193,14 @@ impl PendingFile {
         Ok(self.into_array_file(Some(destination)))
     }
 
-    /// To make and fill a file may have taken long. Whoever has closed the old one to others meanwhile, or put another
-    /// there, is not to find it open.
+    /// Reads the old file's permissions again: making and filling the new file may have taken long, and meanwhile the old
+    /// one may have been closed to others, or replaced.
     fn look_again(&self, destination: &mut Destination) -> Result<()> {
         destination.look_again()?;
         self.inherit(destination)
     }
 
-    /// The last step of `create_new`: puts the file at its path, where nothing may be.
+    /// The last step of `create_new`: puts the file at its path. Fails if anything is there.
     pub(crate) fn publish_new(mut self, destination: Destination) -> Published {
         match &self.name {
             Some(name) => sys::rename_noreplace(&name.0, &destination.path).map_err(cannot_create)?,
@@ -213,15 +214,15 @@ impl PendingFile {
         Ok(self.into_array_file(Some(destination)))
     }
 
-    /// The same bytes in a file that has a temporary name from the start, and the same permissions, on the disk. Until it is
-    /// whole, it is its owner's alone.
+    /// Copies the bytes and the permissions to a file that has a temporary name from the start, and syncs it. Until the copy
+    /// is complete, only its owner can open it.
     pub(crate) fn named_copy(&self, destination: &Destination) -> Result<Self> {
         let copy = Self::with_name(&destination.folder, PRIVATE)?.extended(self.len, true)?;
         let (mut from, mut to): (&File, &File) = (&self.file, &copy.file);
         let copied = from
             .rewind()
             .and_then(|()| to.rewind())
-            // What was copied before an interruption stays so: the positions tell.
+            // A copy that was interrupted goes on where it stopped, by the positions of both files.
             .and_then(|()| retry_on_interrupt(|| io::copy(&mut from, &mut to)))
             .and_then(|_| to.stream_position());
         let copied = copied.map_err(|e| Error::io("cannot copy the staged file", e))?;
@@ -234,7 +235,7 @@ impl PendingFile {
         Ok(copy)
     }
 
-    /// For an array without a name of its own yet; `path` is the one it may get.
+    /// For an array whose file has no name yet; `path` is the one that it may get.
     pub(crate) fn keep_unnamed(self, path: Option<PathBuf>) -> ArrayFile {
         ArrayFile { path, unnamed: true, ..ArrayFile::of(self.file, self.len) }
     }
@@ -251,7 +252,7 @@ pub(crate) type Published = std::result::Result<ArrayFile, NotPublished>;
 /// Why a file is not at its path.
 pub(crate) enum NotPublished {
     Failed(Error),
-    /// Files without a name may be made here, but get none: one that has a name from the start may do.
+    /// The system makes unnamed files here but refuses to give them a name. A file that has a name from the start may work.
     Nameless(PendingFile, Error),
 }
 
@@ -269,14 +270,14 @@ impl From<NotPublished> for Error {
     }
 }
 
-/// A name that is removed with the value.
+/// A name in the file system that is removed when the value is dropped.
 #[derive(Debug)]
 struct TemporaryName(PathBuf);
 
 impl TemporaryName {
-    /// Tries names until `make` does not find one taken.
+    /// Tries random names until `make` finds one that is not taken.
     fn in_folder<T>(folder: &Path, mut make: impl FnMut(&Path) -> io::Result<T>) -> Result<(T, Self)> {
-        // The standard library's hash keys are random: enough to make two programs' names differ.
+        // The standard library's hash keys are random, which suffices for the names of two programs to differ.
         let random = RandomState::new();
         for attempt in 0..64u32 {
             let mut hasher = random.build_hasher();
@@ -296,7 +297,8 @@ impl TemporaryName {
         Ok(Self::in_folder(folder, |path| sys::link_unnamed(file, path))?.1)
     }
 
-    /// For one path always the same name, so that what a kill left behind is removed by the next who publishes there.
+    /// Uses always the same name for one path, so that the next process that publishes there removes what a kill left
+    /// behind.
     fn of_shared(file: &File, destination: &Destination) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         destination.path.hash(&mut hasher);
@@ -317,7 +319,7 @@ impl TemporaryName {
         folder.join(format!(".ndarray-mmap-{number:016x}.tmp"))
     }
 
-    /// The name is no longer ours.
+    /// Does not remove the name: it is gone already, or the system removes it.
     fn forget(mut self) {
         self.0 = PathBuf::new();
     }
@@ -326,7 +328,7 @@ impl TemporaryName {
 impl Drop for TemporaryName {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-            // There is nobody to tell, and nothing else to try.
+            // A destructor can report no error, and there is nothing else to try.
             let _ = retry_on_interrupt(|| fs::remove_file(&self.0));
         }
     }
@@ -345,7 +347,7 @@ fn remove_left_behind(folder: &Path, path: &Path) -> Result<()> {
     sys::open_without_waiting_or_following(&mut options);
     let file = options.open(path).map_err(cannot_create)?;
     file.try_lock().map_err(|e| cannot_create(e.into()))?;
-    // Whoever held the lock before may have removed it, and another may have taken the name.
+    // The process that held the lock before may have removed the file, and another may have taken the name.
     if !is_at(&file, path).map_err(cannot_create)? {
         return Err(not_ours());
     }

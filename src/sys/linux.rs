@@ -1,4 +1,4 @@
-//! What only Linux has (and Android, which is one).
+//! What only Linux has (and Android, which runs on it).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,20 +22,20 @@ pub(crate) const SYNCS_FILE_SYSTEMS: bool = true;
 /// The extended attribute that holds a file's access control list.
 pub(crate) const ACL_ATTRIBUTE: Option<&str> = Some("system.posix_acl_access");
 
-/// Takes disk space for a range of a file; `keep_size` leaves the length alone.
+/// Allocates disk space for a range of a file; with `keep_size` the length stays as it is.
 ///
-/// By the system call itself: where it is missing, glibc's `posix_fallocate` writes to every block.
+/// Makes the system call directly: if the file system lacks it, glibc's `posix_fallocate` writes to every block instead.
 ///
 /// # Errors
-/// `Unsupported` where the file system has no such call.
+/// `Unsupported` if the file system has no such call.
 pub(crate) fn allocate(file: &File, offset: u64, len: u64, keep_size: bool) -> io::Result<()> {
     let flags = if keep_size { FallocateFlags::KEEP_SIZE } else { FallocateFlags::empty() };
     retry_on_interrupt(|| Ok(rustix::fs::fallocate(file, flags, offset, len)?))
 }
 
-/// Opens a new file that has no name; `None` where the file system, or the kernel, has no such files.
+/// Opens a new unnamed file; `None` if the file system, or the kernel, has no unnamed files.
 pub(crate) fn open_unnamed(folder: &Path, mode: u32) -> io::Result<Option<File>> {
-    // Naming it later goes through /proc.
+    // Without /proc it could not be given a name later.
     if !Path::new("/proc/self/fd").try_exists()? {
         return Ok(None);
     }
@@ -47,22 +47,22 @@ pub(crate) fn open_unnamed(folder: &Path, mode: u32) -> io::Result<Option<File>>
     })
 }
 
-/// Gives an unnamed file a name; refuses one that is taken.
+/// Gives an unnamed file a name. Fails if the name is taken.
 pub(crate) fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
     let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
     retry_on_interrupt(|| Ok(rustix::fs::linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?))
 }
 
-/// Gives a file another name, and refuses one that is taken. The first name may stay.
+/// Gives a file another name. Fails if that name is taken. The file may keep its first name as well.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     retry_on_interrupt(|| match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A hard link is the portable way to take a name only if it is free.
+        // A hard link is the portable way to take a name only if it is free; the first name stays.
         Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
         done => Ok(done?),
     })
 }
 
-/// Opens the file of a handle anew, as durable as that is; `None` where the system refuses it.
+/// Opens the file of a handle again, with its `O_SYNC` and `O_DSYNC`; `None` if the system refuses it.
 pub(crate) fn reopen(file: &File, write: bool) -> Option<File> {
     let flags = rustix::fs::fcntl_getfl(file).ok()?.bits() as i32;
     let mut options = OpenOptions::new();
@@ -73,10 +73,10 @@ pub(crate) fn reopen(file: &File, write: bool) -> Option<File> {
     is_same.then_some(own)
 }
 
-/// Waits until a write that is going on is over. May move the descriptor's position.
+/// Waits until a write in progress is complete. May move the descriptor's position.
 pub(crate) fn wait_for_write(file: &File) {
-    // Looking for data takes the lock that a write holds (ext4, tmpfs, btrfs); where it takes none (XFS), reading does. What
-    // it finds does not matter.
+    // Looking for data takes the lock that a write holds (ext4, tmpfs, btrfs). On XFS it takes none, but reading does. The
+    // result does not matter.
     let _ = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0));
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn sync_file_system(file: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(file)?)
 }
 
-/// Whether this process is known to hold a lock of the file.
+/// Whether this process is known to hold a lock on the file.
 pub(crate) fn holds_lock(file: &File) -> bool {
     let (Ok(metadata), Ok(locks)) = (file.metadata(), fs::read_to_string("/proc/locks")) else { return false };
     let (device, process) = (metadata.dev(), std::process::id());

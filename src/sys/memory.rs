@@ -1,18 +1,18 @@
-//! How much memory is available, and whether the system reports what of a file is in it.
+//! How much memory is available, and whether the system reports which pages of a file are in memory.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The memory that this process could still take, in bytes, as the system estimates it: of the machine, and of what the
-/// process is limited to by control groups. `None` where the system does not report it.
+/// The memory that this process could still use, in bytes, as the system estimates it: the smallest of what the machine has
+/// and what the process's control groups allow. `None` if the system does not report it.
 pub(crate) fn available_memory() -> Option<u64> {
     let of_machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(of_meminfo);
     let of_groups = fs::read_to_string("/proc/self/cgroup").ok().map(|groups| of_groups(&groups)).unwrap_or_default();
     of_machine.into_iter().chain(of_groups).min()
 }
 
-/// Whether the system reports which pages of a file are in the page cache. Linux reports it to those who own the file or may
-/// write to it, and to others that all of them are: what somebody else has read is a secret.
+/// Whether the system reports which pages of a file are in the page cache. Linux reports it to users who own the file or may
+/// write to it. To all others it reports every page as present, because what somebody else has read is confidential.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn reports_residency(file: &File) -> bool {
     use rustix::fs::{Access, AtFlags, accessat};
@@ -32,7 +32,7 @@ fn of_meminfo(text: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What is left to the groups of a process (`hierarchy:controllers:path`, one a line), and to those they are in.
+/// Returns what the control groups of a process (`hierarchy:controllers:path`, one per line), and their parents, have left.
 fn of_groups(groups: &str) -> Vec<u64> {
     let mut left = Vec::new();
     for line in groups.lines() {
@@ -43,14 +43,14 @@ fn of_groups(groups: &str) -> Vec<u64> {
             _ if controllers.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", &FIRST),
             _ => continue,
         };
-        // In a container the path may be that outside of it; its own group is then the root.
+        // In a container this may be the path outside of it; the container's own group is then the root.
         let own = Path::new(root).join(path.trim_start_matches('/'));
         left.extend(own.ancestors().take_while(|group| group.starts_with(root)).filter_map(|group| names.left(group)));
     }
     left
 }
 
-/// The files that state a control group's limit, its use, and how much of that is page cache.
+/// The files of a control group that hold its limit, its usage, and how much of the usage is page cache.
 struct Names {
     limit: &'static str,
     usage: &'static str,

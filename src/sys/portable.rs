@@ -1,4 +1,4 @@
-//! What a system does that has no call for it: what the standard library offers, or nothing.
+//! Replacements for calls that a system lacks: what the standard library offers, or nothing.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,12 +11,12 @@ pub(crate) const HAS_ADVISORY_LOCKS: bool = false;
 pub(crate) const SYNCS_FOLDERS: bool = false;
 pub(crate) const SYNCS_FILE_SYSTEMS: bool = false;
 pub(crate) const MSYNC_REACHES_DISK: bool = true;
-/// A mapping need not show what a system call has written before the file is mapped anew.
+/// A mapping need not show what a system call has written until the file is mapped again.
 pub(crate) const MAPPING_SHOWS_WRITES: bool = false;
 pub(crate) const ANONYMOUS: Anonymous = Anonymous::Impossible;
 pub(crate) const ACL_ATTRIBUTE: Option<&str> = None;
 
-/// A handle has one position, so one thread at a time uses it.
+/// A handle has a single position, so only one thread at a time may use it.
 static POSITION: Mutex<()> = Mutex::new(());
 
 pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {

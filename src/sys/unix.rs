@@ -8,7 +8,7 @@ use rustix::fs::{Gid, OFlags, Uid};
 
 use super::{HandleFlags, Ownership, retry_on_interrupt};
 
-/// `flock` excludes only those who ask for it.
+/// `flock` excludes only programs that take it too.
 pub(crate) const HAS_ADVISORY_LOCKS: bool = true;
 
 /// A folder can be opened and synced, which brings the names in it to the disk.
@@ -28,12 +28,12 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     file.write_all_at(bytes, offset)
 }
 
-/// Opening a fifo must not wait for a writer, nor a terminal take over the process.
+/// Opening a fifo must not wait for a writer, and a terminal must not become the controlling terminal of the process.
 pub(crate) fn open_without_waiting(options: &mut OpenOptions) {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
 }
 
-/// The same for what was no symbolic link a moment ago, and may be one now.
+/// The same, and refuses a symbolic link that may have taken the file's place since the last check.
 pub(crate) fn open_without_waiting_or_following(options: &mut OpenOptions) {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
 }
@@ -43,29 +43,29 @@ pub(crate) fn create_with_mode(options: &mut OpenOptions, mode: u32) {
     options.mode(mode);
 }
 
-/// Handles share everything here.
+/// On unix, handles do not exclude each other.
 pub(crate) fn share(_: &mut OpenOptions, _reading: bool, _writing: bool) {}
 
 pub(crate) fn is_sharing_violation(_: &io::Error) -> bool {
     false
 }
 
-/// No file is deleted by closing it here.
+/// On unix, closing a file does not delete it.
 pub(crate) fn delete_on_close(_: &mut OpenOptions) {}
 
-/// Whether the process, or the system, has as many open files as it may.
+/// Whether the process has as many open files as it may.
 pub(crate) fn is_descriptor_limit(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::EMFILE)
 }
 
-/// The disk failed.
+/// Whether the disk failed.
 pub(crate) fn is_disk_error(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::EIO)
 }
 
-/// Whether the file system has no locks, rather than refuses this one.
+/// Whether the file system has no locks at all, as opposed to refusing this one.
 pub(crate) fn lacks_locks(e: &io::Error) -> bool {
-    /// "Not supported" in the words of Linux's network file systems; it has no name outside of the kernel.
+    /// "Not supported" from Linux's network file systems. It has no name outside the kernel.
     const ENOTSUPP: i32 = 524;
     let code = e.raw_os_error();
     e.kind() == io::ErrorKind::Unsupported
@@ -73,7 +73,7 @@ pub(crate) fn lacks_locks(e: &io::Error) -> bool {
         || cfg!(any(target_os = "linux", target_os = "android")) && code == Some(ENOTSUPP)
 }
 
-/// Device and inode: the same for two openings of one file.
+/// Device and inode: the same for two handles of one file.
 pub(crate) fn file_id(metadata: &Metadata) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
@@ -82,7 +82,7 @@ pub(crate) fn ownership(metadata: &Metadata) -> Option<Ownership> {
     Some(Ownership { user: metadata.uid(), group: metadata.gid(), mode: metadata.mode() & 0o1777 })
 }
 
-/// The user whom the system asks for permission.
+/// The user whose permissions the system checks.
 pub(crate) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -98,7 +98,7 @@ pub(crate) fn set_owner(file: &File, user: Option<u32>, group: u32) -> io::Resul
 
 pub(crate) fn handle_flags(file: &File) -> io::Result<HandleFlags> {
     let flags = rustix::fs::fcntl_getfl(file)?;
-    // A handle opened with `O_PATH` only names a file. Its access mode says that it can read.
+    // A handle opened with `O_PATH` only names a file, but its access mode claims that it can read.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let (names_only, direct) = (flags.contains(OFlags::PATH), flags.contains(OFlags::DIRECT));
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
@@ -112,12 +112,12 @@ pub(crate) fn handle_flags(file: &File) -> io::Result<HandleFlags> {
     })
 }
 
-/// `RLIMIT_FSIZE`, in bytes. Growing a file past it does not fail but kills the process by `SIGXFSZ`.
+/// `RLIMIT_FSIZE`, in bytes. Growing a file past it does not fail, but ends the process by `SIGXFSZ`.
 pub(crate) fn file_size_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }
 
-/// Drops a range of a file from the page cache, as far as it is clean and nobody maps it. A hint.
+/// Drops those pages of a range of a file from the page cache that are clean and not mapped. A hint.
 pub(crate) fn drop_from_page_cache(file: &File, offset: u64, bytes: usize) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     if let Some(bytes) = std::num::NonZeroU64::new(bytes as u64) {
@@ -126,7 +126,7 @@ pub(crate) fn drop_from_page_cache(file: &File, offset: u64, bytes: usize) {
     let _ = (file, offset, bytes);
 }
 
-/// The value of an extended attribute; `None` where it is not set, or cannot be.
+/// The value of an extended attribute; `None` if it is not set, or if the file system has no attributes.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 pub(crate) fn attribute(file: &File, name: &str) -> io::Result<Option<Vec<u8>>> {
     use rustix::io::Errno;
@@ -134,7 +134,7 @@ pub(crate) fn attribute(file: &File, name: &str) -> io::Result<Option<Vec<u8>>> 
     const NONE: Errno = Errno::NOATTR;
     #[cfg(not(target_vendor = "apple"))]
     const NONE: Errno = Errno::NODATA;
-    // Enough for most; no attribute is longer than 64 KiB.
+    // 256 bytes suffice for most; no attribute is longer than 64 KiB.
     let mut bytes = vec![0; 1 << 8];
     loop {
         match rustix::fs::fgetxattr(file, name, &mut bytes[..]) {
@@ -155,7 +155,7 @@ pub(crate) fn set_attribute(file: &File, name: &str, value: &[u8]) -> io::Result
     retry_on_interrupt(|| Ok(rustix::fs::fsetxattr(file, name, value, rustix::fs::XattrFlags::empty())?))
 }
 
-/// Also `Ok` if it was not set.
+/// Removes an extended attribute. Also `Ok` if it was not set.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 pub(crate) fn remove_attribute(file: &File, name: &str) -> io::Result<()> {
     use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! What Windows does otherwise than [`portable`](super::portable) has it.
+//! What differs on Windows from [`portable`](super::portable).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,7 +9,7 @@ pub(crate) use super::portable::*;
 
 pub(crate) const ANONYMOUS: Anonymous = Anonymous::DeletedOnClose;
 
-/// Moves the handle's position, which nothing here goes by.
+/// Moves the handle's position, which nothing here uses.
 pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     file.seek_read(bytes, offset)
 }
@@ -24,8 +24,8 @@ pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io
     Ok(())
 }
 
-/// What others may do with the file while this handle is open. Takes the place of a lock: Windows' own would stop plain
-/// reads through other handles.
+/// Sets what others may do with the file while this handle is open. This takes the place of a lock: Windows' own locks would
+/// stop plain reads through other handles.
 pub(crate) fn share(options: &mut OpenOptions, reading: bool, writing: bool) {
     const FILE_SHARE_READ: u32 = 1;
     const FILE_SHARE_WRITE: u32 = 2;
@@ -34,13 +34,13 @@ pub(crate) fn share(options: &mut OpenOptions, reading: bool, writing: bool) {
     options.share_mode(reading | writing | FILE_SHARE_DELETE);
 }
 
-/// Another handle does not share what is asked for.
+/// Whether another handle does not share the requested access.
 pub(crate) fn is_sharing_violation(e: &io::Error) -> bool {
     const ERROR_SHARING_VIOLATION: i32 = 32;
     e.raw_os_error() == Some(ERROR_SHARING_VIOLATION)
 }
 
-/// Nobody else can open the file, and it is gone when it is closed.
+/// Lets nobody else open the file, and deletes it when it is closed.
 pub(crate) fn delete_on_close(options: &mut OpenOptions) {
     const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
     options.share_mode(0).custom_flags(FILE_FLAG_DELETE_ON_CLOSE);
