@@ -1,12 +1,12 @@
-//! A log of readings that grows while another process looks at it.
+//! A log of readings that grows while another process reads it.
 //!
 //! ```sh
 //! cargo run --example logger -- write readings.npy 100000 &
 //! cargo run --example logger -- read readings.npy
 //! ```
 //!
-//! Instead of the reader here, any program that reads `.npy` files will do: `numpy.load("readings.npy", mmap_mode="r")`.
-//! Kill the writer when you like, with `kill -9` too: started again, it goes on where it was.
+//! Any program that reads `.npy` files can take the reader's place: `numpy.load("readings.npy", mmap_mode="r")`.
+//! Kill the writer whenever you like, also with `kill -9`: when it is started again, it goes on where it stopped.
 
 use std::error::Error;
 use std::path::Path;
@@ -39,9 +39,9 @@ fn write(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
     for batch in 0..count / 10 {
         let first = log.nrows();
         let readings = Array2::from_shape_fn((10, COLUMNS), |(i, column)| reading(first + i, column));
-        // Whoever opens the file sees the log without these rows, or with all of them.
+        // A reader that opens the file sees the log without these rows, or with all of them.
         log.append(&readings)?;
-        // So much may be lost in a power cut. What a killed process appended is never lost.
+        // A power cut may lose what was appended since the last flush. A killed process never loses what it appended.
         if batch % 1000 == 999 {
             log.flush()?;
         }
@@ -52,8 +52,8 @@ fn write(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
 }
 
 fn open_or_create(path: &Path) -> ndarray_mmap::Result<MmapArrayMut<f64, Ix2>> {
-    // SAFETY: readers do not write, and a second writer is kept out by the lock. Rows only come to be, behind those that
-    // readers have mapped.
+    // SAFETY: readers do not write, and the lock excludes a second writer. Rows are only added, behind those that readers
+    // have mapped.
     let new = unsafe { MmapArrayMut::<f64>::create_new_npy(path, (0, COLUMNS)) };
     match new {
         Err(e) if path.exists() && e.kind() == ErrorKind::Io => {
@@ -64,18 +64,18 @@ fn open_or_create(path: &Path) -> ndarray_mmap::Result<MmapArrayMut<f64, Ix2>> {
     }
 }
 
-/// What a sensor says: two waves.
+/// A made-up reading: the time, and two waves.
 fn reading(i: usize, column: usize) -> f64 {
     let seconds = i as f64 / 1000.0;
     [seconds, seconds.sin(), (3.0 * seconds).cos()][column]
 }
 
-/// Draws the newest readings, until for a second there have been no others.
+/// Draws the newest readings, until there have been no new ones for a second.
 fn read(path: &Path) -> Result<(), Box<dyn Error>> {
     let (mut seen, mut waited) = (0, 0);
     while waited < 10 {
-        // Opened anew for each look, which takes some microseconds: an array that is open stays as long as it was.
-        // Without a lock, as the writer has one.
+        // Open the file again each time, which takes some microseconds: an array that is open keeps its length.
+        // Take no lock, because the writer holds it.
         // SAFETY: the writer only adds rows.
         let log = unsafe { MmapArray::<f64, Ix2>::options().lock(Lock::None).open_npy(path)? };
         waited = if log.nrows() > seen { 0 } else { waited + 1 };

@@ -1,36 +1,36 @@
 //! Normalises one file into another, both of which may be larger than memory: mean 0, standard deviation 1.
 //!
-//! `cargo run --release --features rayon --example normalise -- in.f32 out.f32`: native 32-bit floats, nothing else.
-//! Without arguments it makes up a file, and puts the result beside it.
+//! `cargo run --release --features rayon --example normalise -- in.f32 out.f32`. The files contain native 32-bit floats and
+//! nothing else. Without arguments it makes a file, and puts the result beside it.
 
 use std::path::Path;
 
 use ndarray_mmap::{MmapArray, MmapArrayMut, Result, Staged};
 
 fn normalise(from: &Path, to: &Path) -> Result<()> {
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives.
     let a = unsafe { MmapArray::<f32>::open(from)? };
-    let walk = || {
+    let pass = || {
         let blocks = a.blocks();
         #[cfg(feature = "rayon")]
         let blocks = blocks.parallel(true);
         blocks
     };
-    let (Some(mean), Some(std)) = (walk().mean(), walk().std(0)) else {
+    let (Some(mean), Some(std)) = (pass().mean(), pass().std(0)) else {
         println!("{}: nothing to normalise", from.display());
         return Ok(());
     };
     println!("mean {mean:.6}, standard deviation {std:.6}");
 
-    // The result appears at its path when it is whole and on the disk, and not before.
+    // The result appears at its path atomically, once it is complete and on the disk.
     let mut out = Staged::<f32>::stage(to, a.raw_dim())?;
-    walk().map_into(&mut out, |x| ((f64::from(x) - mean) / std) as f32)?;
+    pass().map_into(&mut out, |x| ((f64::from(x) - mean) / std) as f32)?;
     println!("now {:.6} and {:.6}", out.blocks().mean().unwrap_or_default(), out.blocks().std(0).unwrap_or_default());
     out.publish()?;
     a.close()
 }
 
-/// Steps around a height.
+/// Fills a file with values from 1000 to 1016.
 fn make_up(path: &Path) -> Result<()> {
     // SAFETY: a new file of this program's own, in the folder for temporary files.
     let mut a = unsafe { MmapArrayMut::<f32>::create(path, 1 << 24)? };

@@ -1,5 +1,5 @@
-//! Maps a real raster, the geoid heights of the world, and does with it what one does: look something up, convert it,
-//! check it, compute, draw.
+//! Maps a real raster, the geoid heights of the world, and does with it what is usual: looks up heights, converts them,
+//! checks the copy, computes statistics, draws a map.
 //!
 //! ```sh
 //! cargo run --release --example quickstart [-- RASTER.gtx [OUTPUT-FOLDER]]
@@ -40,7 +40,7 @@ fn run(raster: &Path, folder: &Path) -> Result<()> {
     let grid = Grid::read_header(raster)?;
     println!("header    {} rows x {} columns of heights, big-endian, in {}", grid.rows, grid.columns, raster.display());
 
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives: it is data, edited by nobody.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives: nobody edits this data.
     let heights = unsafe {
         MmapArray::<f32_be>::options().offset(Grid::HEADER_BYTES).shape((grid.rows, grid.columns)).open(raster)?
     };
@@ -54,7 +54,7 @@ fn run(raster: &Path, folder: &Path) -> Result<()> {
 
     fs::create_dir_all(folder).map_err(|e| format!("{}: cannot make the folder: {e}", folder.display()))?;
     let native = folder.join("geoid.f32");
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives: it is this program's output.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives: it is this program's output.
     let mut converted = unsafe { MmapArrayMut::<f32>::create(&native, heights.raw_dim())? };
     Zip::from(&mut converted).and(&heights).for_each(|to, from| *to = from.to_native());
     converted.flush()?;
@@ -80,7 +80,7 @@ fn run(raster: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the heights lie on the globe: the header of a `.gtx` file.
+/// Where the heights lie on the globe: the header of a `.gtx` file, in degrees.
 struct Grid {
     south: f64,
     west: f64,
@@ -93,7 +93,7 @@ struct Grid {
 impl Grid {
     const HEADER_BYTES: u64 = 40;
 
-    /// `load` reads into private memory: safe, and for little as good as mapping.
+    /// Reads the header by `load`, an in-memory copy: it is safe, and for a few bytes as fast as mapping.
     fn read_header(path: &Path) -> Result<Self> {
         let numbers = MmapArray::<f64_be>::options().shape(4).load(path)?;
         let counts = MmapArray::<i32_be>::options().offset(32).shape(2).load(path)?;
@@ -112,7 +112,7 @@ impl Grid {
         self.south + row as f64 * self.row_step
     }
 
-    /// Bilinear between the four nearest heights; `None` outside the raster.
+    /// Interpolates bilinearly between the four nearest heights; `None` outside the raster.
     fn height_at<A: Copy + Into<f32>>(&self, heights: &ArrayRef2<A>, latitude: f64, longitude: f64) -> Option<f64> {
         let y = (latitude - self.south) / self.row_step;
         let x = (longitude - self.west).rem_euclid(360.0) / self.column_step;
@@ -130,7 +130,7 @@ impl Grid {
     }
 }
 
-/// Says them, and returns the lowest and the highest; `None` for no heights.
+/// Prints the statistics, and returns the lowest and the highest height; `None` if there are no heights.
 fn statistics(grid: &Grid, heights: &ArrayRef2<f32>) -> Option<(f32, f32)> {
     let lowest = heights.iter().copied().reduce(f32::min)?;
     let highest = heights.iter().copied().reduce(f32::max)?;
@@ -139,13 +139,13 @@ fn statistics(grid: &Grid, heights: &ArrayRef2<f32>) -> Option<(f32, f32)> {
     let exact = heights.mapv(f64::from);
     println!("computed  mean {:.3} m, standard deviation {:.3} m, over grid points", exact.mean()?, exact.std(0.0));
 
-    // The meridians meet at the poles, so rows there stand for less area.
+    // The meridians meet at the poles, so a row there covers less area.
     let area: Array1<f64> = (0..grid.rows).map(|row| grid.latitude(row).to_radians().cos()).collect();
     println!("computed  mean {:.3} m over the area", exact.mean_axis(Axis(1))?.dot(&area) / area.sum());
     Some((lowest, highest))
 }
 
-/// A world map, north up and lit from the north-west, with a graticule of 30 degrees and a scale in metres.
+/// Draws a world map, north up and lit from the north-west, with a graticule of 30 degrees and a scale in metres.
 fn draw(grid: &Grid, heights: &ArrayRef2<f32>, limit: f64) -> RgbImage {
     let mut picture = RgbImage::from_pixel(1560, 870, Rgb([255; 3]));
 
@@ -177,7 +177,7 @@ fn draw(grid: &Grid, heights: &ArrayRef2<f32>, limit: f64) -> RgbImage {
 
 const INK: Rgb<u8> = Rgb([60, 60, 66]);
 
-/// Paints a rectangle (left, top, width, height), as far as it is in the picture.
+/// Paints the part of a rectangle (left, top, width, height) that is in the picture.
 fn paint(picture: &mut RgbImage, area: [u32; 4], at: impl Fn(u32, u32) -> Option<Rgb<u8>>) {
     let [left, top, width, height] = area;
     for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
@@ -187,7 +187,7 @@ fn paint(picture: &mut RgbImage, area: [u32; 4], at: impl Fn(u32, u32) -> Option
     }
 }
 
-/// From blue for -1 over nearly white to red for 1.
+/// A colour from blue for -1 over nearly white to red for 1.
 fn colour(value: f64, light: f64) -> Rgb<u8> {
     const STOPS: [[f64; 3]; 7] = [
         [36.0, 40.0, 104.0],

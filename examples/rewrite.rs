@@ -1,5 +1,5 @@
-//! Rewrites a result file safely: readers see the old file or the new one, whole, and so does whoever comes after a
-//! crash, a kill or a power cut in the middle.
+//! Rewrites a result file atomically: readers see the whole old file or the whole new one, even after a crash, a kill or a
+//! power cut in the middle.
 //!
 //! ```sh
 //! cargo run --example rewrite -- result.npy      # the first time it writes a matrix of ones
@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         process::exit(2);
     };
     let path = Path::new(&path);
-    // SAFETY: this program is the only one to write the file, and never writes into it: it puts another in its place. This
-    // one stays what it is for those who have it mapped.
+    // SAFETY: only this program writes the file, and it never writes into it but puts another in its place. The old file
+    // does not change for those who have it mapped.
     match unsafe { MmapArray::<f64, Ix2>::open_npy(path) } {
         Ok(old) => rewrite(path, &old),
         Err(e) if e.kind() == ErrorKind::Io && !path.exists() => rewrite(path, &Array2::from_elem((1000, 1000), 0.5)),
@@ -29,14 +29,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn rewrite(path: &Path, old: &ArrayRef<f64, Ix2>) -> Result<(), Box<dyn Error>> {
-    // The new file has no name yet. If anything goes wrong from here on, it is gone, and the old one is untouched.
+    // The new file has no name yet. If anything goes wrong from here on, it is deleted, and the old one is unchanged.
     let mut new = Staged::<f64>::stage_npy(path, old.raw_dim())?;
-    // Larger than memory, if need be: both are files.
+    // Both are files, and may be larger than memory.
     ndarray::Zip::from(&mut *new).and(old).for_each(|new, &old| *new = 2.0 * old);
     if let Some(bad) = new.iter().find(|value| !value.is_finite()) {
         return Err(format!("{bad} is no result: the old file stays").into());
     }
     println!("{} is now {} on average", path.display(), new.mean().unwrap_or(f64::NAN));
-    // To the disk, and to its path in one step.
+    // Brings the file to the disk, and then puts it at its path atomically.
     Ok(new.publish()?)
 }

@@ -1,7 +1,7 @@
 //! Statistics of a file that may be larger than memory, with a progress bar.
 //!
-//! `cargo run --release --features rayon --example statistics -- data.f64`: native 64-bit floats, nothing else. Without
-//! a file it makes one of 256 MiB for the occasion.
+//! `cargo run --release --features rayon --example statistics -- data.f64`. The file contains native 64-bit floats and
+//! nothing else. Without an argument it makes a file of 256 MiB.
 
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ fn bar(done: u64, total: u64) {
     if done == total {
         eprintln!();
     }
-    // A progress bar that cannot be shown is no reason to stop.
+    // Go on if the progress bar cannot be shown.
     let _ = stderr().flush();
 }
 
-/// Waves with a little slope.
+/// Fills a file with waves that rise slowly.
 fn make(path: &Path) -> Result<()> {
     // SAFETY: a new file of this program's own, in the folder for temporary files.
     let mut a = unsafe { MmapArrayMut::<f64>::create(path, 32 << 20)? };
@@ -39,24 +39,24 @@ fn main() -> Result<()> {
     if given.is_none() {
         make(&path)?;
     }
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives.
     let a = unsafe { MmapArray::<f64>::open(&path)? };
-    let walk = || {
+    let pass = || {
         let blocks = a.blocks().progress(bar);
         #[cfg(feature = "rayon")]
         let blocks = blocks.parallel(true);
         blocks
     };
     println!("{} elements", a.len());
-    if let (Some(mean), Some(std), Some((least, most))) = (walk().mean(), walk().std(1), walk().min_max()) {
+    if let (Some(mean), Some(std), Some((least, most))) = (pass().mean(), pass().std(1), pass().min_max()) {
         println!("mean {mean:.6}, standard deviation {std:.6}, from {least:.6} to {most:.6}");
     }
-    // What is not there ready-made, block by block.
-    let positive = walk().fold(0, |count, block| count + block.iter().filter(|&&x| x > 0.0).count());
+    // Other statistics are computed block by block.
+    let positive = pass().fold(0, |count, block| count + block.iter().filter(|&&x| x > 0.0).count());
     println!("{positive} above zero");
     a.close()?;
     if given.is_none() {
-        // Only the example's own file.
+        // Removes only the example's own file.
         let _ = std::fs::remove_file(&path);
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Whole files in another layout, in three lines each: a big-endian raster of the world, transposed, in Fortran order,
-//! and one meridian of it.
+//! Copies whole files to another layout, in three lines each: a big-endian raster of the world, transposed and in Fortran
+//! order. Also picks one meridian of it.
 //!
 //! ```sh
 //! cargo run --release --features rayon --example transpose [-- RASTER.gtx [OUTPUT-FOLDER]]
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn run(raster: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    // Four doubles (where the raster starts, south and west, and how far its points are apart), and its shape.
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives: it is data, edited by nobody.
+    // The header: four doubles (the raster's southern and western edges, and the steps between its points), and its shape.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives: nobody edits this data.
     let place = unsafe { MmapArray::<f64_be>::options().shape(4).open(raster)? }.mapv(f64_be::to_native);
     // SAFETY: as above.
     let shape = unsafe { MmapArray::<i32_be>::options().offset(32).shape(2).open(raster)? };
@@ -40,20 +40,20 @@ fn run(raster: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let raster = unsafe { MmapArray::<f32_be>::options().offset(40).shape((rows, columns)).open(raster)? };
     println!("raster      {rows} x {columns}, big-endian, from {} degrees east on", place[1]);
 
-    // Transposed, in this machine's byte order: a row for each meridian.
+    // Transpose it, in this machine's byte order: a row for each meridian.
     fs::create_dir_all(folder)?;
     let meridians = folder.join("meridians.npy");
-    // SAFETY: nobody writes or cuts these bytes of the file while the array lives: it is this program's output.
+    // SAFETY: no other process or handle changes these bytes of the file while the array lives: it is this program's output.
     let mut transposed = unsafe { MmapArrayMut::<f32>::create_npy(&meridians, (columns, rows))? };
     transposed.assign_tiled_with(&raster.t(), |x| x.to_native())?;
     transposed.flush()?;
 
-    // In Fortran order and twice the precision, in a file that appears when it is whole.
+    // Copy it to Fortran order and twice the precision, in a file that appears atomically.
     let mut fortran = Staged::<f64>::stage_npy(folder.join("fortran.npy"), (rows, columns).f())?;
     fortran.assign_tiled_with(&raster, |x| f64::from(x.to_native()))?;
     fortran.publish()?;
 
-    // One meridian: a column of the raster, and a row of what it was transposed to.
+    // One meridian is a column of the raster, and a row of the transposed file.
     let greenwich = (-place[1] / place[3]).round() as usize;
     let column = raster.gather(Axis(1), &[greenwich])?.mapv(f32_be::to_native);
     let row = transposed.gather(Axis(0), &[greenwich])?;
