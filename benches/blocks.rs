@@ -1,7 +1,7 @@
-//! Walks over arrays beside what else one could do: a plain map, NumPy, dask, and what memory and disk can do at best.
+//! Passes over blocks, compared with a plain map, NumPy, dask, and the upper limits of memory and disk.
 //!
-//! `BLOCKS_MIB` is the size of each file (default 1,024), `TMPDIR` the disk, `PYTHON` an interpreter with NumPy, and
-//! with dask for its contestants; `BLOCKS_ONLY` words that the titles to be run contain; `BLOCKS_ROUNDS` how many rounds.
+//! `BLOCKS_MIB` is the size of each file (default 1,024), `TMPDIR` the disk, `PYTHON` an interpreter with NumPy (and with
+//! dask for its contestants). `BLOCKS_ONLY` selects the titles that contain it; `BLOCKS_ROUNDS` is the number of rounds.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -36,7 +36,7 @@ fn plain_view(map: &Mmap) -> ArrayView1<'_, f64> {
     ArrayView1::from(bytemuck::cast_slice(&map[..]))
 }
 
-/// What a loop over memory can do: sixteen sums side by side.
+/// The fastest loop over memory: sixteen independent sums.
 fn sum(values: &[f64]) -> f64 {
     let mut lanes = [0.0; 16];
     for group in values.as_chunks::<16>().0 {
@@ -55,15 +55,15 @@ fn write_values(path: &Path, bytes: usize) {
     file.sync_all().unwrap();
 }
 
-/// Takes a file out of the system's cache.
+/// Drops a file from the page cache.
 fn chill(path: &Path) {
     let file = File::open(path).unwrap();
     file.sync_all().unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
-/// Brings a file into the system's cache. As long as the answer lives it stays there: some systems free, at any time,
-/// what nobody maps.
+/// Reads a file into the page cache. It stays there as long as the returned map lives: some systems may drop, at any time,
+/// pages that nobody maps.
 fn warm(path: &Path) -> Mmap {
     std::io::copy(&mut File::open(path).unwrap(), &mut std::io::sink()).unwrap();
     let map = plain_map(path);
@@ -71,7 +71,7 @@ fn warm(path: &Path) -> Mmap {
     map
 }
 
-/// Reads or writes a file past the system's cache, in pieces of 4 MiB, two at a time.
+/// Reads or writes a file past the page cache (`O_DIRECT`), in pieces of 4 MiB, two at a time.
 fn direct(path: &Path, write: bool) {
     use std::os::unix::fs::{FileExt, OpenOptionsExt};
     const PIECE: usize = 4 * MIB;
@@ -103,14 +103,14 @@ fn direct(path: &Path, write: bool) {
     }
 }
 
-/// The most memory that `work` held on top of what was held before, in MiB.
+/// The most memory that `work` held in addition to what was held before, in MiB.
 fn peak_growth(work: impl FnOnce()) -> f64 {
     let status = |key: &str| -> f64 {
         let text = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap();
         line.trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1024.0
     };
-    // Resets the peak.
+    // 5 resets the peak, `VmHWM`.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = status("VmRSS:");
     work();
@@ -280,7 +280,7 @@ impl Bench {
         let fresh = || {
             std::fs::remove_file(out).unwrap();
             let file = File::create(out).unwrap();
-            // As `create` makes them, for NumPy too.
+            // Allocated as by `create`, for NumPy too.
             rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes as u64).unwrap();
             warm(a);
             warm(b);

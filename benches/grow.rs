@@ -1,4 +1,4 @@
-//! What it costs to append rows, to put a whole file at a path, and to change a few rows of many.
+//! The cost of appending rows, of replacing a whole file, and of changing a few rows of many.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -22,7 +22,7 @@ fn npy(path: PathBuf) -> MmapArrayMut<f64, Ix2> {
     unsafe { MmapArrayMut::<f64>::create_npy(path, (0, COLUMNS)).unwrap() }
 }
 
-/// Each contestant's file grows over all rounds; but those that write it anew, which start from 10,000 rows.
+/// Each contestant's file grows over all rounds. Those that rewrite the file each time start from 10,000 rows.
 fn append(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -130,8 +130,8 @@ fn whole_files(_: &mut Criterion) {
     }
 }
 
-/// The bytes that reach the disk when a few rows are changed and flushed: the fewest of some rounds, as others write
-/// to the same disk. The file was written in pieces of 4 MiB, of which Linux keeps up to 2 MiB in one.
+/// Counts the bytes that reach the disk when a few rows are changed and flushed: the fewest of several rounds, because other
+/// processes write to the same disk. The file was written in pieces of 4 MiB, so Linux caches it in folios of up to 2 MiB.
 fn sparse_updates(_: &mut Criterion) {
     const ROWS: usize = MIB;
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +149,7 @@ fn sparse_updates(_: &mut Criterion) {
     let mut numpy = NumPy::start();
     println!("\nchange k rows of 64 bytes, of 64 MiB, and flush: KiB to the disk for each row");
     for k in [1, 16, 64, 256] {
-        // Scattered, and never the same twice in a row.
+        // Scattered rows, others in each round.
         let rows = move |round: usize| (0..k).map(move |i| (i * (ROWS / k) + round * 4099 + i * 577) % ROWS);
         let row = Array2::from_elem((1, COLUMNS), 2.5);
         let mut a = open();
@@ -178,7 +178,7 @@ fn sparse_updates(_: &mut Criterion) {
     }
 }
 
-/// Linux's count of what is written to a disk.
+/// Linux's counter of the sectors that were written to a disk.
 struct Disk(PathBuf);
 
 impl Disk {

@@ -1,4 +1,4 @@
-//! What a guarded call costs when nothing goes wrong: with each call, and with the first of an array.
+//! The cost of a guarded call when nothing goes wrong: of each call, and of the first one of an array.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -19,7 +19,7 @@ fn guarded(c: &mut Criterion) {
     let a = open();
     group.bench_function("unguarded", |b| b.iter(|| black_box(a.view())[black_box(5)]));
     group.bench_function("guarded", |b| b.iter(|| a.guarded(|view| black_box(view)[black_box(5)]).unwrap()));
-    // Many arrays are registered: only a fault looks at them.
+    // Only a fault goes through the registered arrays, so many others must make no difference.
     let others: Vec<_> = (0..1000).map(|_| open()).collect();
     others.iter().for_each(|other| assert_eq!(other.guarded(|view| view[0]).unwrap(), 1));
     group.bench_function("guarded, beside 1000 others", |b| {

@@ -1,4 +1,4 @@
-//! What it costs to open a `.npy` file of 1 MiB, read its first element and let go, beside those who do the same.
+//! The cost of opening a `.npy` file of 1 MiB, reading its first element and closing it, compared with other libraries.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -21,7 +21,7 @@ fn ours(path: &Path, lock: Lock) -> f64 {
     a[0]
 }
 
-/// By one who knows beforehand what the header says.
+/// Code that knows the header's contents beforehand.
 fn by_hand(path: &Path) -> f64 {
     let file = File::open(path).unwrap();
     let map = unsafe { MmapOptions::new().offset(128).map(&file).unwrap() };

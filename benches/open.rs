@@ -1,4 +1,4 @@
-//! What it costs to open a file, read one element and let go; and first figures against reading it to a `Vec`.
+//! The cost of opening a file, reading one element and closing it; and mapping compared with reading into a `Vec`.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -21,7 +21,7 @@ fn ours(path: &Path, lock: Lock) -> f64 {
     a[0]
 }
 
-/// What one would write by hand: no checks but the length.
+/// Handwritten code, which checks only the length.
 fn by_hand(path: &Path) -> f64 {
     let file = File::open(path).unwrap();
     let map = unsafe { MmapOptions::new().map(&file).unwrap() };
@@ -34,7 +34,8 @@ fn read_to_vec(path: &Path) -> Vec<f64> {
     bytes.chunks_exact(8).map(|b| f64::from_ne_bytes(b.try_into().unwrap())).collect()
 }
 
-/// The first MiB is on the disk, the rest a hole: opening and one element do not see the difference.
+/// Makes a file of which only the first MiB is on the disk. The rest is a hole, which makes no difference to opening it and
+/// reading one element.
 fn file(folder: &Path, bytes: usize) -> PathBuf {
     let path = folder.join(format!("{bytes}.bin"));
     let values: Vec<u8> = (0..MIB / 8).flat_map(|i| (i as f64).to_ne_bytes()).collect();
@@ -70,14 +71,14 @@ fn open_and_first_element(c: &mut Criterion) {
     }
 }
 
-/// From an open file system cache, the file included: 64 MiB as 8,192 rows of 8 KiB.
+/// With the file in the page cache: 64 MiB as 8,192 rows of 8 KiB.
 fn scan_and_random_access(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("64.bin");
     let values: Vec<u8> = (0..64 * MIB / 8).flat_map(|i| (i as f64).to_ne_bytes()).collect();
     std::fs::write(&path, values).unwrap();
     let mapped = || unsafe { MmapArray::<f64, Ix2>::options().shape((8192, 1024)).open(&path).unwrap() };
-    // A fixed walk through the rows that repeats none of them.
+    // A fixed order that repeats no row: 4,099 is odd, and so coprime to 8,192.
     let rows: Vec<usize> = (0..1000).map(|i| i * 4099 % 8192).collect();
 
     let mut group = c.benchmark_group("64 MiB, warm");

@@ -1,9 +1,10 @@
-//! Copies that change the layout, scattered rows and a column, beside NumPy, ndarray, and what memory and disk can do.
+//! Copies that change the layout, scattered rows and a column, compared with NumPy, ndarray, and the upper limits of memory
+//! and disk.
 //!
 //! `TILE_MIB` is the size of a matrix (default 2,048). The matrix that is transposed under a memory limit, and the file
-//! that rows are taken from, are four times as large; the limit is a quarter of that matrix. All are cut down to what
-//! the disk has room for. `TILE_ROWS` is how many rows are taken (default 100,000), `TMPDIR` the disk, `PYTHON` an
-//! interpreter with NumPy; `TILE_ONLY` words that the titles to be run contain; `TILE_ROUNDS` how many rounds.
+//! that rows are taken from, are four times as large; the limit is a quarter of that matrix. All are reduced to what the
+//! disk has room for. `TILE_ROWS` is the number of rows that are taken (default 100,000), `TMPDIR` the disk, `PYTHON` an
+//! interpreter with NumPy. `TILE_ONLY` selects the titles that contain it; `TILE_ROUNDS` is the number of rounds.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
@@ -27,13 +28,13 @@ use side_by_side::{Contestant, NumPy, compare};
 
 const MIB: usize = 1 << 20;
 
-/// A row of 4 KiB.
+/// The elements of a row: 4 KiB of `f64`.
 const ROW: usize = 512;
 
-/// Where the data of the scattered rows starts: after the header of a usual `.npy` file, and at a page.
+/// Where the data of the scattered rows starts: after the header of a usual `.npy` file, and at a page boundary.
 const STARTS: [usize; 2] = [128, 4096];
 
-/// Elements that tell where they are from.
+/// Elements whose value shows where they come from.
 trait Element: Pod + PartialEq + Send + Sync {
     const DTYPE: &str;
 
@@ -52,7 +53,7 @@ impl Element for f32 {
     const DTYPE: &str = "f4";
 
     fn numbered(n: usize) -> Self {
-        // As many whole numbers as it has.
+        // `f32` represents all whole numbers up to 2^24.
         (n % (1 << 24)) as Self
     }
 }
@@ -82,7 +83,7 @@ fn write_numbered<T: Element>(path: &Path, count: usize) {
     file.into_inner().unwrap().sync_all().unwrap();
 }
 
-/// A new file that has its blocks, as `create` makes it: for all, so that nobody is measured at finding room.
+/// Makes a new file with allocated blocks, as `create` does: for all contestants, so that none is measured allocating.
 fn fresh(path: &Path, bytes: usize) {
     let _ = fs::remove_file(path);
     let file = File::create(path).unwrap();
@@ -93,7 +94,7 @@ fn sync(path: &Path) {
     File::open(path).unwrap().sync_all().unwrap();
 }
 
-/// Takes a file out of the system's cache.
+/// Drops a file from the page cache.
 fn chill(path: &Path) {
     sync(path);
     rustix::fs::fadvise(File::open(path).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
@@ -103,8 +104,8 @@ fn chill(path: &Path) {
     }
 }
 
-/// Brings a file into the system's cache. As long as the answer lives it stays there: some systems free, at any time,
-/// what nobody maps.
+/// Reads a file into the page cache. It stays there as long as the returned map lives: some systems may drop, at any time,
+/// pages that nobody maps.
 fn warm(path: &Path) -> Mmap {
     io::copy(&mut File::open(path).unwrap(), &mut io::sink()).unwrap();
     let map = plain_map(path);
@@ -116,7 +117,7 @@ fn touch(map: &Mmap) {
     std::hint::black_box(map.iter().step_by(4096).map(|&byte| u64::from(byte)).sum::<u64>());
 }
 
-/// Numbers below a bound, the same in every run.
+/// Pseudo-random numbers below a bound, the same in every run.
 fn scattered(below: usize, count: usize) -> impl Iterator<Item = usize> {
     let mut state = 7_u64;
     (0..count).map(move |_| {
@@ -144,7 +145,7 @@ impl Matrix {
     }
 
     fn square<T>(folder: &Path, bytes: usize) -> Self {
-        // Sides that make the file whole pages, for the copy past the system's cache.
+        // Sides that make the file a whole number of pages, for the copy past the page cache.
         let side = ((bytes / size_of::<T>()).isqrt() / 64 * 64).max(64);
         Self::new(folder, side, side)
     }
@@ -183,14 +184,14 @@ impl Matrix {
         b.unwrap().assign(&a);
     }
 
-    /// The same bytes in the same order. Each thread writes one stretch: interleaved, they would be in each other's way.
+    /// Copies the bytes in the same order. Each thread writes one contiguous part: interleaved, they would slow each other.
     fn copy(&self, threads: usize) {
         let (a, mut b) = (plain_map(&self.a), plain_map_mut(&self.b));
         let part = a.len().div_ceil(threads);
         b.par_chunks_mut(part).zip(a.par_chunks(part)).for_each(|(to, from)| to.copy_from_slice(from));
     }
 
-    /// The same past the system's cache, in pieces of 4 MiB, two at a time.
+    /// Copies the bytes past the page cache (`O_DIRECT`), in pieces of 4 MiB, two at a time.
     fn copy_directly(&self) {
         use std::os::unix::fs::{FileExt, OpenOptionsExt};
         const PIECE: usize = 4 * MIB;
@@ -219,12 +220,12 @@ impl Matrix {
         b.sync_all().unwrap();
     }
 
-    /// Makes sure that a result of before is not taken for one of now.
+    /// Overwrites `b`, so that an earlier result cannot pass the check.
     fn spoil(&self) {
         plain_map_mut(&self.b).fill(0xff);
     }
 
-    /// `b` transposed in C order, and as it was in Fortran order, are the same bytes.
+    /// Checks `b`. The transposed matrix in C order and the matrix itself in Fortran order are the same bytes.
     fn check<T: Element>(&self) {
         let map = plain_map(&self.b);
         map.advise(Advice::Random).unwrap();
@@ -235,7 +236,7 @@ impl Matrix {
         }
     }
 
-    /// A Python expression: `work` with `a` and `b` as this matrix and one of `shape`.
+    /// A Python expression that evaluates `work`, with this matrix as `a` and one of `shape` as `b`.
     fn in_numpy<T: Element>(&self, shape: &str, work: &str) -> String {
         let Self { rows: r, columns: c, .. } = self;
         let map = |end, mode, shape| format!("np.memmap(path + '{end}', dtype='{}', mode='{mode}', {shape})", T::DTYPE);
@@ -243,13 +244,13 @@ impl Matrix {
         format!("(lambda a, b, r={r}, c={c}: {work})({a}, {b})")
     }
 
-    /// Where NumPy finds `a` and `b`.
+    /// The path of `a` and `b` without their extensions, for NumPy.
     fn stem(&self) -> PathBuf {
         self.a.with_extension("")
     }
 }
 
-/// A control group whose processes share a limited amount of memory, cached pages included. Gone with the value.
+/// A control group whose processes share a limited amount of memory, page cache included. Removed when it is dropped.
 struct Group(PathBuf);
 
 impl Group {
@@ -261,12 +262,12 @@ impl Group {
         let path = root.join(format!("ndarray-mmap-bench-{}-{name}", std::process::id()));
         fs::create_dir(&path)?;
         let group = Self(path);
-        // A file that is not there means that groups may not limit memory here; it cannot be made.
+        // The file is missing if groups cannot limit memory here. It cannot be created.
         File::options().write(true).open(group.0.join(file))?.write_all(limit.to_string().as_bytes())?;
         Ok(group)
     }
 
-    /// Has a process be in the group before it has any memory of its own, and end when this one does.
+    /// Makes a process join the group before it has any memory of its own, and end when this one does.
     fn take(&self, command: &mut Command) {
         let members = File::options().write(true).open(self.0.join("cgroup.procs")).unwrap();
         let join = move || {
@@ -297,10 +298,10 @@ impl Bench {
         env::var("TILE_ONLY").map_or(true, |word| title.contains(&word))
     }
 
-    /// So many bytes, or what is possible where the disk is to hold several such files.
+    /// Returns `bytes`, or less if the disk has no room for `files` such files.
     fn room(&self, what: &str, bytes: usize, files: usize) -> usize {
         let disk = rustix::fs::statvfs(self.folder.path()).unwrap();
-        // Not all: others use the disk too.
+        // 90 %, because others use the disk too.
         let most = (disk.f_bavail * disk.f_frsize) as usize / 10 * 9 / files;
         if most < bytes {
             println!("\n{what}: the disk has room for {} instead of {}", human(most), human(bytes));
@@ -440,7 +441,7 @@ impl Bench {
         }
         let bytes = self.room("rows", self.bytes * 4, 1);
         let path = self.folder.path().join("rows");
-        // One file for both: the elements before the rows are numbered too.
+        // One file for both starts: the elements before the rows are numbered too.
         let rows = bytes / 4096 - 1;
         write_numbered::<f64>(&path, STARTS[1] / 8 + rows * ROW);
         let indices: Vec<usize> = scattered(rows, count).collect();
@@ -470,7 +471,7 @@ impl Bench {
     }
 
     fn under_a_limit(&mut self) {
-        // Below this an idle Python is what is measured.
+        // With less, the memory of an idle Python would be measured.
         const LEAST: usize = 160 * MIB;
         let title = "cold transpose under a memory limit, durable on return";
         if !Self::wanted(title) {
@@ -478,7 +479,7 @@ impl Bench {
         }
         let bytes = self.room("under a limit", self.bytes * 4, 2);
         let limit = (bytes / 4).max(LEAST);
-        // A group for each: what one holds, or left in the system's cache, does not count for another.
+        // One group for each, so that what one holds, or left in the page cache, does not count for another.
         let groups = ["ours", "direct", "numpy"].map(|name| Group::new(name, limit));
         let [Ok(ours), Ok(direct), Ok(numpy)] = &groups else {
             let why = groups.iter().find_map(|group| group.as_ref().err()).unwrap();
@@ -525,10 +526,10 @@ impl Bench {
     }
 }
 
-/// In Python: has the system read no more of the file of `a` than what is asked for.
+/// In Python: makes the system read no more of the file of `a` than what is accessed.
 const RANDOM: &str = "a._mmap.madvise(__import__('mmap').MADV_RANDOM)";
 
-/// A contestant that is a process of its own, so that its memory can be limited. Tells its seconds.
+/// Runs a contestant in this process, which was started so that its memory can be limited. Prints the seconds.
 fn child(name: &str) {
     let folder = PathBuf::from(env::var_os("TILE_FOLDER").unwrap());
     let m = Matrix::square::<f64>(&folder, env::var("TILE_BYTES").unwrap().parse().unwrap());

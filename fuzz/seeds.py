@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the .npy files that NumPy was observed with as seeds:
+"""Writes the .npy files that NumPy was observed to read and write, as seeds:
 
     python3 fuzz/seeds.py FOLDER
 """

@@ -1,11 +1,11 @@
-//! Contestants measured in turn, round by round, in one run: on a shared machine only such ratios mean anything.
+//! Measures contestants in turn, round by round, in one run: on a shared machine only such ratios are meaningful.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Something to be measured: does its work `n` times and says how long that took.
+/// Something to be measured: does its work `n` times and returns how long that took.
 pub struct Contestant<'a> {
     name: String,
     run: Box<dyn FnMut(u32) -> Duration + 'a>,
@@ -24,13 +24,13 @@ impl<'a> Contestant<'a> {
         Self { name: name.to_owned(), run: Box::new(run) }
     }
 
-    /// Something that tells itself how long it took: another process, or one with more to do than what counts.
+    /// A contestant that measures its time itself: another process, or one that also does work that does not count.
     #[allow(dead_code)] // Not every bench needs it.
     pub fn timed(name: &str, mut work: impl FnMut() -> Duration + 'a) -> Self {
         Self { name: name.to_owned(), run: Box::new(move |n| (0..n).map(|_| work()).sum()) }
     }
 
-    /// The same, with something to be done before each round that does not count.
+    /// The same contestant, with preparations before each round that are not measured.
     #[allow(dead_code)] // As above.
     pub fn after(self, mut prepare: impl FnMut() + 'a) -> Self {
         let Self { name, mut run } = self;
@@ -61,7 +61,7 @@ pub fn compare(title: &str, rounds: usize, repeat: u32, contestants: Vec<Contest
         }
     }
     println!("\n{title} (medians of {rounds} rounds, each of {repeat})");
-    // The ratio of a round's two times, not of the medians: what slows a round slows both.
+    // The median of the rounds' ratios, not the ratio of the medians: a disturbance slows both times of a round.
     let first = times[0].clone();
     for (contestant, times) in contestants.iter().zip(times) {
         let ratios = times.iter().zip(&first).map(|(t, f)| t / f).collect();
@@ -85,7 +85,7 @@ fn human(seconds: f64) -> String {
     }
 }
 
-/// A Python that stays alive and takes part in the rounds.
+/// A Python process that takes part in all rounds.
 pub struct NumPy {
     child: Child,
     input: ChildStdin,
@@ -93,12 +93,12 @@ pub struct NumPy {
 }
 
 impl NumPy {
-    /// `None`, said aloud, where there is no Python with NumPy. `PYTHON` names another one.
+    /// `None`, with a message, if there is no Python with NumPy. `PYTHON` names another interpreter.
     pub fn start() -> Option<Self> {
         Self::start_with(|_| ())
     }
 
-    /// The same, with more to be said about the process before there is one.
+    /// Like [`start`](Self::start); `prepare` configures the process before it is started.
     pub fn start_with(prepare: impl FnOnce(&mut Command)) -> Option<Self> {
         let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/side_by_side/numpy_peer.py");
@@ -117,7 +117,7 @@ impl NumPy {
         }
     }
 
-    /// A Python expression over `np`, `path` and `kept`, a dict that stays.
+    /// A Python expression over `np`, `path` and `kept`, a dict that persists between calls.
     pub fn contestant<'a>(&'a mut self, name: &str, path: PathBuf, expression: &'a str) -> Contestant<'a> {
         let run = move |n| {
             writeln!(self.input, "{n}\t{}\t{expression}", path.display()).expect("NumPy listens");

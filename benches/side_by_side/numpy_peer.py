@@ -1,4 +1,4 @@
-"""Times expressions for the benches: reads lines `repeats <TAB> path <TAB> expression`, answers seconds."""
+"""Times expressions for the benches: reads lines `repeats <TAB> path <TAB> expression`, and prints the seconds."""
 
 import sys
 import time

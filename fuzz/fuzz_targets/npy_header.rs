@@ -1,4 +1,4 @@
-//! Any bytes are a header or a refusal, and a header survives being written and read.
+//! Any bytes are parsed or refused as a header, and a header that is written and read again is the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     let written = header.to_bytes().expect("what was read can be written");
     assert_eq!(written.len() % 64, 0);
-    // The padding may carry a header that was just short enough past the cap of 10,000 bytes.
+    // The padding may make a header that was just short enough longer than the limit of 10,000 bytes.
     if written.len() > 10_000 {
         return;
     }

@@ -1,5 +1,5 @@
-//! Any bytes, opened as a `.npy` file, are an array that lies in them or a refusal; the file is only ever as long as
-//! the array that it holds asks for.
+//! Any bytes, opened as a `.npy` file, are an array that lies in them or are refused. The file is never longer than its
+//! array requires.
 #![no_main]
 
 use std::fs::File;
@@ -44,11 +44,11 @@ struct Input<'a> {
 impl Input<'_> {
     fn is_opened_by_the_type_that_its_header_names(&self) {
         if Header::from_bytes(self.bytes).is_err() {
-            // Nobody's: one type stands for all.
+            // No type can open it: one type stands for all.
             assert!(!self.opened::<f64, IxDyn>());
             return;
         }
-        // Whoever asks for two axes gets two, or is refused.
+        // A caller that asks for two axes gets two, or an error.
         self.opened::<f64, Ix2>();
         let opened = [
             self.opened::<u8, IxDyn>(),
@@ -68,20 +68,21 @@ impl Input<'_> {
             self.opened::<Record, IxDyn>(),
         ];
         assert!(opened.iter().filter(|&&o| o).count() <= 1, "one file, several types");
-        // These share files with others: the same at any offset, the last axis as part of the element, plain bytes.
+        // These types can open the files of others: the same type at any offset, the last axis as part of the element, plain
+        // bytes.
         self.opened::<rend::unaligned::f64_ule, IxDyn>();
         self.opened::<[f32; 3], IxDyn>();
         self.opened::<[[f64; 2]; 2], IxDyn>();
         self.opened::<[u8; 5], IxDyn>();
     }
 
-    /// Opens the file by every door; whether its elements are `A`s.
+    /// Opens the file by every constructor. Returns whether its elements are `A`s.
     fn opened<A: Pod + NpyElement, D: Dimension>(&self) -> bool {
         self.file.set_len(0).unwrap();
         self.file.write_all_at(self.bytes, 0).unwrap();
         let path = self.path.as_path();
         let loaded = MmapArray::<A, D>::load_npy(path);
-        // SAFETY: the memory file is this function's alone.
+        // SAFETY: only this function uses the memory file.
         let opened = unsafe { MmapArray::<A, D>::open_npy(path) };
         let (loaded, opened) = match (loaded, opened) {
             (Ok(loaded), Ok(opened)) => (loaded, Some(opened)),
@@ -145,7 +146,7 @@ impl Input<'_> {
         if row.iter().try_fold(size_of::<A>(), |product, &n| product.checked_mul(n)).is_none_or(|n| n > LARGEST_ROW) {
             return;
         }
-        // Where the header has room for it, the array grows, and shrinks to what it was.
+        // If the header has room for it, the array grows, and shrinks to what it was.
         if array.resize(rows + 1).is_ok() {
             assert!(last(&array).is_none_or(|last| last.iter().all(|&byte| byte == 0)));
             assert_eq!(
