@@ -1,8 +1,8 @@
-/* Stands before libc, and makes one of its calls fail: the way a disk, a network file system or a kernel does.
+/* Loaded before libc, and makes one of its calls fail as a disk, a network file system or a kernel does.
  *
- * Loaded by LD_PRELOAD. Nothing is changed until `inject_arm` was called, nor after `inject_disarm`; in between, the calls
- * of every thread of the process are counted by name, and one of them goes wrong. It allocates nothing, and calls none of
- * what it replaces but by the address of the original. */
+ * Loaded by LD_PRELOAD. Nothing is changed before `inject_arm`, nor after `inject_disarm`. In between, the calls of every
+ * thread of the process are counted by name, and one of them goes wrong. The library allocates nothing, and calls the
+ * functions that it replaces only by the address of the original. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What is told apart. Two names for one function are two things that a caller does with it. */
+/* The calls that are distinguished. A function with two names here has two uses. */
 #define CALLS(X)                                                                                                       \
     X(open) X(open_new) X(open_unnamed) X(stat) X(readlink) X(access) X(read) X(pread) X(write) X(pwrite) X(lseek)     \
     X(lengthen) X(cut) X(fallocate) X(mmap) X(mremap) X(msync) X(madvise) X(mincore) X(flock) X(unlock) X(fsync)       \
@@ -36,14 +36,14 @@ static const char *const names[] = {CALLS(TEXT)};
 enum kind {
     FAIL,  /* It is not made, and returns the error. */
     AFTER, /* It is made, and returns the error. */
-    HALF,  /* It does half of its work: a write says so, and the next one fails; an allocation returns the error. */
-    SHORT, /* It does half of its work and says so, as it may at any time. */
+    HALF,  /* It does half of its work: a write returns the count and the next one fails, an allocation returns the error. */
+    SHORT, /* It does half of its work and returns the count, as it may at any time. */
     FROM,  /* It and all later ones of its name are not made, and return the error. */
-    KILL,  /* It is not made, for the process is killed. */
+    KILL,  /* It is not made: the process is killed instead. */
 };
 
 static atomic_int armed, hit;
-/* How often each was called since it was armed: in memory that a child process shares, so that its parent can look. */
+/* How often each was called since `inject_arm`: in memory that a child process shares, so that its parent can read it. */
 static atomic_int *seen;
 static int target, nth, error, denied[CALL_COUNT], syncs_pretended;
 static enum kind kind;
@@ -51,19 +51,19 @@ static enum kind kind;
 const char *inject_name(int call) { return call >= 0 && call < CALL_COUNT ? names[call] : NULL; }
 
 __attribute__((constructor)) static void start(void) {
-    /* Not by `mmap`, which is one of those replaced. */
+    /* Not by `mmap`, which is one of the replaced functions. */
     seen = (atomic_int *)syscall(SYS_mmap, NULL, sizeof(atomic_int) * CALL_COUNT, PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (seen == MAP_FAILED) abort();
 }
 
-/* From now on this call fails whenever it is made while armed: a file system that has no such thing. 0 ends that. */
+/* Makes this call fail whenever it is made while armed, as on a file system that lacks it. 0 ends that. */
 void inject_deny(int call, int with) { denied[call] = with; }
 
-/* What waits for the disk succeeds at once: there is no power cut in these tests. */
+/* Makes calls that wait for the disk succeed at once: there is no power cut in these tests. */
 void inject_pretend_syncs(int pretend) { syncs_pretended = pretend; }
 
-/* A `call` below zero only counts. */
+/* Starts counting, and arms the fault. With a negative `call` it only counts. */
 void inject_arm(int call, int which, int with, int how) {
     for (int i = 0; i < CALL_COUNT; i++) atomic_store(&seen[i], 0);
     target = call, nth = which, error = with, kind = (enum kind)how;
@@ -71,7 +71,7 @@ void inject_arm(int call, int which, int with, int how) {
     atomic_store(&armed, 1);
 }
 
-/* Whether the chosen call was made. */
+/* Stops counting. Returns whether the chosen call was made. */
 int inject_disarm(void) {
     atomic_store(&armed, 0);
     return atomic_load(&hit);
@@ -81,7 +81,7 @@ int inject_seen(int call) { return atomic_load(&seen[call]); }
 
 enum verdict { GO_ON, REFUSE, UNDONE, HALVE, CURTAIL };
 
-/* What is to become of a call. Sets `errno` where it is to fail without being made. */
+/* Decides what happens to a call. Sets `errno` if the call must fail without being made. */
 static enum verdict ask(enum call call) {
     if (!atomic_load_explicit(&armed, memory_order_acquire)) return GO_ON;
     int n = atomic_fetch_add(&seen[call], 1) + 1;
@@ -90,7 +90,7 @@ static enum verdict ask(enum call call) {
         return REFUSE;
     }
     if ((int)call != target || n < nth) return GO_ON;
-    /* The second half of HALF. */
+    /* HALF: the write after the short one fails. */
     int again = n == nth + 1 && kind == HALF && (call == CALL_pwrite || call == CALL_write);
     if (n > nth && kind != FROM && !again) return GO_ON;
     atomic_store(&hit, 1);
@@ -115,7 +115,7 @@ static int fail(void) {
     static __typeof__(&name) original;                                                                                 \
     if (!original) *(void **)&original = dlsym(RTLD_NEXT, #name)
 
-/* A call that is made or not, and whose answer is 0 or -1. */
+/* A call that is made or not, and returns 0 or -1. */
 #define DONE_OR_NOT(call, made)                                                                                        \
     switch (ask(call)) {                                                                                               \
     case REFUSE: return -1;                                                                                            \
@@ -129,7 +129,7 @@ static int fail(void) {
         DONE_OR_NOT(CALL_##call, original arguments)                                                                   \
     }
 
-/* Opening. A call that made a descriptor is never undone: the error would hide it. */
+/* Opening. A call that made a descriptor never returns an error, which would leak the descriptor. */
 
 static enum call opening(int flags) {
     if ((flags & O_TMPFILE) == O_TMPFILE) return CALL_open_unnamed;
@@ -163,7 +163,7 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-/* Looking. */
+/* Reading metadata. */
 
 PLAIN(stat, statx, (int fd, const char *path, int flags, unsigned mask, struct statx *to), (fd, path, flags, mask, to))
 PLAIN(stat, fstat64, (int fd, struct stat64 *to), (fd, to))
@@ -179,7 +179,7 @@ ssize_t readlink(const char *path, char *to, size_t len) {
     return ask(CALL_readlink) == GO_ON ? original(path, to, len) : -1;
 }
 
-/* Reading and writing. Of the standard streams nothing is counted. */
+/* Reading and writing. The standard streams are not counted. */
 
 static size_t half(size_t len) { return len > 1 ? len / 2 : len; }
 
@@ -215,7 +215,7 @@ off64_t lseek64(int fd, off64_t at, int from) {
 
 /* Lengths and blocks. */
 
-/* To set the length that there is gives back what was set aside beyond it: a cut as well. */
+/* Setting the present length releases the space that was set aside beyond it: that counts as a cut, too. */
 static enum call setting_length(int fd, off64_t len) {
     struct stat is;
     return fstat(fd, &is) == 0 && len <= is.st_size ? CALL_cut : CALL_lengthen;
@@ -240,7 +240,7 @@ int fallocate64(int fd, int mode, off64_t at, off64_t len) {
     }
 }
 
-/* Memory. Only mappings of files: where a thread finds no stack, no program goes on. `munmap` of a whole mapping does not
+/* Memory. Only mappings of files: no program survives if a thread gets no stack. `munmap` of a whole mapping does not
  * fail. */
 
 #define MAP(name)                                                                                                      \
@@ -270,7 +270,7 @@ int flock(int fd, int operation) {
     DONE_OR_NOT(operation & LOCK_UN ? CALL_unlock : CALL_flock, original(fd, operation))
 }
 
-/* To the disk. */
+/* Syncing to the disk. */
 
 int fsync(int fd) {
     ORIGINAL(fsync);
@@ -288,7 +288,7 @@ int syncfs(int fd) {
 }
 PLAIN(sync_file_range, sync_file_range, (int fd, off64_t at, off64_t len, unsigned flags), (fd, at, len, flags))
 
-/* The only one that returns its error. */
+/* Returns the error number, instead of setting `errno`. */
 int posix_fadvise64(int fd, off64_t at, off64_t len, int advice) {
     ORIGINAL(posix_fadvise64);
     return ask(CALL_fadvise) == GO_ON ? original(fd, at, len, advice) : error;
@@ -343,7 +343,7 @@ FCNTL(fcntl64)
 
 PLAIN(sigaction, sigaction, (int signal, const struct sigaction *new, struct sigaction *old), (signal, new, old))
 
-/* This one too returns its error. */
+/* Returns the error number, too. */
 
 int pthread_create(pthread_t *to, const pthread_attr_t *how, void *(*start)(void *), void *with) {
     ORIGINAL(pthread_create);

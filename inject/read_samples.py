@@ -1,4 +1,4 @@
-"""Has NumPy read every `.npy` file that the driver kept: shape and sum must be what the text beside it says."""
+"""Reads every `.npy` file that the driver kept with NumPy: shape and sum must be those in the text file beside it."""
 
 import pathlib
 import sys

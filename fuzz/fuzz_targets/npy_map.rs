@@ -12,7 +12,10 @@ use half::f16;
 use libfuzzer_sys::fuzz_target;
 use ndarray::{Array, Dimension, Ix2, IxDyn};
 use ndarray_mmap::npy::{Header, NpyElement};
-use ndarray_mmap::{Bool8, FixedBytes, Datetime64, ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, npy_record, time_units};
+use ndarray_mmap::{
+    Bool8, Datetime64, ErrorKind, FixedBytes, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, npy_record,
+    time_units,
+};
 use num_complex::Complex;
 use rustix::fs::{MemfdFlags, memfd_create};
 

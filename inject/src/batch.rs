@@ -1,4 +1,4 @@
-//! One scenario in one place of one world, with every fault that can happen there.
+//! One scenario in one place and one world, with every fault that can happen there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,49 +11,49 @@ use crate::photo::Holdings;
 use crate::scenarios::Scenario;
 use crate::scene::{MOST_SECONDS, Scene};
 
-/// What a batch is run with.
+/// The environment of a batch.
 pub struct Setting<'a> {
     pub library: Library,
     pub world: &'static World,
-    /// Where the scenario's folder is made.
+    /// The folder in which the scenario's folder is made.
     pub place: &'a Path,
     pub samples: &'a Samples,
-    /// Where the name of the case that is running is kept, in case that it ends the process.
+    /// The file that holds the name of the running case, in case that it ends the process.
     pub running: &'a Path,
 }
 
 #[derive(Default)]
 pub struct Outcome {
     pub passed: usize,
-    /// Name of the case, and what is complained of.
+    /// The name of the case, and the complaints.
     pub failed: Vec<(String, Vec<String>)>,
-    /// Names of the calls that it makes when nothing fails.
+    /// The names of the calls that the scenario makes if nothing fails.
     pub seen: BTreeSet<String>,
 }
 
-/// What came of one case.
+/// The result of one case.
 struct Seen {
     complaints: Vec<String>,
-    /// The operation answered with an error.
+    /// Whether the operation returned an error.
     refused: bool,
 }
 
 impl Setting<'_> {
-    /// All cases from the `first` on.
+    /// Runs all cases from the `first` on.
     pub fn run(&self, scenario: &Scenario, first: usize) -> Outcome {
         let mut outcome = Outcome::default();
-        // So that what the program itself does the first time is not taken for the scenario's.
+        // Run it once before: calls that the program makes only the first time are not the scenario's.
         let may_be_refused = self.world.stops(&scenario.name);
         self.case(scenario, None, may_be_refused);
         let plain = self.case(scenario, None, may_be_refused);
         let lacks = |(call, _): &(&str, i32)| self.library.seen(self.library.call(call)) > 0;
         if !self.world.denied.is_empty() && !self.world.denied.iter().any(lacks) {
-            // It asks for nothing that this world has not: all was seen in the whole one.
+            // It makes no call that this world lacks, so the whole world has shown everything.
             return outcome;
         }
         outcome.seen = faults::seen(self.library).map(String::from).collect();
         let faults = self.faults(scenario);
-        // What this world refuses anyway is told once.
+        // An error that this world causes by itself is reported once.
         let may_be_refused = may_be_refused || plain.refused;
         if first == 0 {
             self.note(&mut outcome, "-".into(), plain);
@@ -66,7 +66,7 @@ impl Setting<'_> {
         outcome
     }
 
-    /// Only the case of this name.
+    /// Runs only the case of this name.
     pub fn run_one(&self, scenario: &Scenario, name: &str) -> Outcome {
         let mut outcome = Outcome::default();
         let may_be_refused = self.world.stops(&scenario.name);
@@ -92,7 +92,7 @@ impl Setting<'_> {
     }
 
     fn case(&self, scenario: &Scenario, fault: Option<Fault>, may_be_refused: bool) -> Seen {
-        // SAFETY: it only sets a clock, which ends the process.
+        // SAFETY: it only sets an alarm, which ends the process.
         unsafe { libc::alarm(MOST_SECONDS) };
         let folder = self.place.join("case");
         fs::create_dir(&folder).expect("the place is the driver's own");
@@ -114,13 +114,13 @@ impl Setting<'_> {
     }
 }
 
-/// A place to work in, which goes with the value.
+/// Folders to work in, which are removed when this is dropped.
 pub struct Places {
     folders: Vec<(&'static str, tempfile::TempDir)>,
 }
 
 impl Places {
-    /// In the working directory, which is on a disk mostly, and in memory.
+    /// Makes a folder in the working directory, which is usually on a disk, and one in memory.
     pub fn new() -> Self {
         let at = |path: &str| tempfile::Builder::new().prefix("inject-").tempdir_in(path).expect("a folder of its own");
         let here = std::env::current_dir().expect("there is one");

@@ -1,5 +1,4 @@
-//! Shares the batches out to processes, one for each batch: so a case that ends its process is a failure, and the rest
-//! goes on.
+//! Runs each batch in a process of its own: so a case that ends its process is a failure, and the others go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,14 +15,14 @@ use crate::library::Library;
 use crate::numpy::Samples;
 use crate::scenarios::{self, Scenario};
 
-/// Where a batch tells its driver which case is running.
+/// The environment variable that names the file in which a batch notes the running case for its driver.
 const RUNNING: &str = "INJECT_RUNNING";
 
-/// Lines of a batch that are no failures.
+/// The first words of a batch's lines that are not failures.
 const SEEN: &str = "seen";
 const PASSED: &str = "passed";
 
-/// `SCENARIO PLACE WORLD`, of each.
+/// The name of each batch: `SCENARIO PLACE WORLD`.
 pub fn batches(arguments: &Arguments) -> Vec<String> {
     let mut batches = Vec::new();
     for scenario in scenarios::all() {
@@ -75,7 +74,7 @@ pub fn run_all(arguments: &Arguments) -> ExitCode {
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A batch in a process of its own, and what a case has left of it in the next.
+/// Runs a batch in a process of its own. If a case ends that process, runs the rest of the batch in the next one.
 fn in_processes(batch: &str, arguments: &Arguments) -> Outcome {
     let mut outcome = Outcome::default();
     let running = tempfile::NamedTempFile::new().expect("a file of its own");
@@ -87,8 +86,8 @@ fn in_processes(batch: &str, arguments: &Arguments) -> Outcome {
             child.arg("--samples").arg(samples);
         }
         let answer = child.stderr(Stdio::null()).output().expect("starts itself");
-        let said = String::from_utf8_lossy(&answer.stdout);
-        for line in said.lines() {
+        let output = String::from_utf8_lossy(&answer.stdout);
+        for line in output.lines() {
             match line.split_once('\t') {
                 Some((SEEN, names)) => outcome.seen.extend(names.split(' ').map(String::from)),
                 Some((PASSED, count)) => outcome.passed += count.parse::<usize>().unwrap_or_default(),
@@ -109,7 +108,8 @@ fn in_processes(batch: &str, arguments: &Arguments) -> Outcome {
     }
 }
 
-/// As [`in_processes`] starts it: one line for each failure, and one with how many passed.
+/// Runs a batch as [`in_processes`] starts it. Prints one line for each failure, and one with the number of cases that
+/// passed.
 pub fn run_batch(library: Library, batch: &str, arguments: &Arguments) -> ExitCode {
     let Some((scenario, place, world, _)) = parse(batch) else {
         eprintln!("no such batch: {batch}");
@@ -153,7 +153,7 @@ fn in_setting(
     run(&Setting { library, world, place: &place, samples: &Samples::new(samples), running })
 }
 
-/// `SCENARIO PLACE WORLD`, and what follows.
+/// Parses `SCENARIO PLACE WORLD`, and returns the rest as it is.
 fn parse(name: &str) -> Option<(Scenario, &str, &'static World, String)> {
     let mut words = name.split(' ');
     let (scenario, place, world) = (words.next()?, words.next()?, words.next()?);

@@ -1,4 +1,4 @@
-//! Which faults each call is tried with, and what must become of some of them whatever the operation is.
+//! The faults that each call is tried with, and the worlds that lack some calls.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,15 @@ use crate::library::{Call, Fault, Kind, Library};
 use Kind::{After, Fail, From, Half, Short};
 use libc::*;
 
-/// Of one call so many are made to fail, the first ones, and the last.
+/// Of the calls of one name only the first 12, and the last, are made to fail, which limits the number of cases.
 const MOST_OF_ONE_CALL: i32 = 12;
 
-/// `libc` has the number, not every version of it the name.
+/// The errno of a damaged file system.
 const UNCLEAN: i32 = EUCLEAN;
 
 type Row = (&'static str, &'static [(Kind, &'static [i32])]);
 
-/// What disks, file systems and kernels were seen to answer.
+/// Errors that disks, file systems and kernels were observed to return.
 const TABLE: &[Row] = &[
     ("open", &[(Fail, &[EINTR, EIO, EMFILE, EACCES, ENOMEM])]),
     ("open_new", &[(Fail, &[EINTR, EIO, ENOSPC, EACCES, EEXIST])]),
@@ -68,11 +68,11 @@ const TABLE: &[Row] = &[
     ("pthread_create", &[(Fail, &[EAGAIN]), (From, &[EAGAIN])]),
 ];
 
-/// A file system, or kernel, that has no such thing: so every call of these names fails, with that.
+/// A file system, or kernel, that lacks some calls: every call of these names fails with the given errno.
 pub struct World {
     pub name: &'static str,
     pub denied: &'static [(&'static str, i32)],
-    /// Scenarios that cannot do without; all others can. How their names begin, or end.
+    /// Scenarios that cannot do without these calls, by how their names start or end. All others can.
     stops: &'static [&'static str],
 }
 
@@ -97,16 +97,16 @@ pub const WORLDS: &[World] = &[
         denied: &[("fsetxattr", ENOTSUP), ("fgetxattr", ENOTSUP), ("fremovexattr", ENOTSUP)],
         stops: &[],
     },
-    // Advice for a part of a mapping makes it several to the system, which it does not remap as one.
+    // The system does not remap a mapping that advice for a part of it has split.
     World { name: "no-mremap", denied: &[("mremap", EFAULT)], stops: &[] },
-    // Files that nobody can cut any more: whatever a growth did stays.
+    // Files that cannot be truncated: a growth cannot be undone.
     World {
         name: "no-cut",
         denied: &[("mremap", EFAULT), ("cut", EIO)],
         stops: &["resize", "close", "publish_grown", "append_after_kill"],
     },
     World { name: "no-folder-sync", denied: &[("fsync_folder", EINVAL)], stops: &[] },
-    // A folder that one may write to and not read: a flush opens nothing else.
+    // A folder that may be written but not read. A flush opens nothing but the folder.
     World {
         name: "no-folder-open",
         denied: &[("open", EACCES)],
@@ -119,7 +119,7 @@ pub const WORLDS: &[World] = &[
     },
 ];
 
-/// All faults for what was seen in a run without any.
+/// All faults for the calls that were seen in a run without faults.
 pub fn all(library: Library, world: &World) -> Vec<Fault> {
     let mut faults = Vec::new();
     for &(name, ways) in TABLE {
@@ -135,28 +135,28 @@ pub fn all(library: Library, world: &World) -> Vec<Fault> {
     faults
 }
 
-/// All calls that were seen in a run without any, each with the process killed in its place.
+/// For each call that was seen in a run without faults: the process killed in its place.
 pub fn kills(library: Library, world: &World) -> Vec<Fault> {
     let made = |call: &Call| !world.denies(library.name(*call));
     let all = library.calls().filter(made).flat_map(|call| (1..=library.seen(call)).map(move |nth| (call, nth)));
     all.map(|(call, nth)| Fault { call, nth, errno: 0, kind: Kind::Kill }).collect()
 }
 
-/// Calls that need not be seen in a run of all: what only others than root ask, and what nothing uses now.
+/// Calls that need not be seen in a full run: those that only users other than root make, and those that nothing uses now.
 const RARE: &[&str] = &["access", "fchown", "fdatasync"];
 
-/// Whether all that can fail was seen, or some of it went past libc.
+/// Calls of the table that were never seen, perhaps because they bypassed libc.
 pub fn never_seen(seen: &BTreeSet<String>) -> Vec<&'static str> {
     let names = TABLE.iter().map(|(name, _)| *name);
     names.filter(|name| !seen.contains(*name) && !RARE.contains(name)).collect()
 }
 
-/// Of these calls some were made in the run before.
+/// The calls that were made in the run before.
 pub fn seen(library: Library) -> impl Iterator<Item = &'static str> {
     library.calls().filter(move |&call| library.seen(call) > 0).map(move |call| library.name(call))
 }
 
-/// What no operation may be hindered by: calls that were interrupted, or did a part of their work.
+/// Whether the fault must not make any operation fail: the call was interrupted, or did a part of its work.
 pub fn is_harmless(fault: Fault) -> bool {
     fault.kind == Short || fault.errno == EINTR
 }

@@ -1,18 +1,18 @@
-//! Runs every operation of the crate with every system call it makes failing once: refused, half done, interrupted.
+//! Runs every operation of the crate with every system call that it makes failing once: refused, done in part, interrupted.
 //!
-//! To be started with the library (`inject.c`) before libc, and built with `--cfg rustix_use_libc`, or its calls go past
-//! libc: `scripts/check inject` does both. What it built can be started again, in a folder on a disk:
+//! Must be started with the library (`inject.c`) before libc, and built with `--cfg rustix_use_libc`, or its calls bypass
+//! libc: `scripts/check inject` does both. The program that it built can be started again, in a folder on a disk:
 //!
 //! ```sh
 //! LD_PRELOAD=target/inject/libinject.so target/inject/debug/ndarray-mmap-inject --case 'load_npy disk whole pread 1 EIO fail'
 //! ```
 //!
-//! - without arguments: all of it, on all processors.
-//! - `--list`: the batches, each a scenario, a place and a world.
-//! - `--batch NAME [--skip N]`: one of them; what the driver starts itself for.
-//! - `--case 'SCENARIO PLACE WORLD CALL N ERRNO KIND'`: one case, as failures are named.
-//! - `--only TEXT`: the batches with that in their name.
-//! - `--samples FOLDER`: keeps what `.npy` files there are in the end, for NumPy.
+//! - without arguments: runs everything, on all processors.
+//! - `--list`: lists the batches, each a scenario, a place and a world.
+//! - `--batch NAME [--skip N]`: runs one batch. The driver starts itself with this.
+//! - `--case 'SCENARIO PLACE WORLD CALL N ERRNO KIND'`: runs one case, by the name that a failure reports.
+//! - `--only TEXT`: runs the batches whose name contains TEXT.
+//! - `--samples FOLDER`: keeps the `.npy` files that scenarios end with, for NumPy.
 
 mod batch;
 mod driver;
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use library::Library;
 
-/// So that new files get the permissions that `photo` expects.
+/// Gives new files the permissions that `photo` expects.
 const UMASK: libc::mode_t = 0o022;
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ pub struct Arguments {
     skip: usize,
     case: Option<String>,
     samples: Option<PathBuf>,
-    /// Only batches whose name has this in it.
+    /// Only batches whose name contains this.
     only: Option<String>,
 }
 
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         eprintln!("the library is not loaded, so nothing would fail: start this by `scripts/check inject`");
         return ExitCode::from(2);
     };
-    // SAFETY: it sets a number of this process, in which no other thread runs yet.
+    // SAFETY: it sets a number of this process, which has no other threads yet.
     unsafe { libc::umask(UMASK) };
     library.pretend_syncs(true);
     match (&arguments.batch, &arguments.case) {

@@ -1,4 +1,4 @@
-//! The files that scenarios end with, each contents once, for NumPy to read.
+//! Keeps the files that scenarios end with, for NumPy to read: files of the same contents once.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ impl Samples {
         Self { folder }
     }
 
-    /// Keeps a `.npy` file and, beside it, what it has to hold: the lengths of the axes, and the sum.
+    /// Keeps a `.npy` file and, beside it, what it must hold: the sum, and the lengths of the axes.
     pub fn keep(&self, bytes: &[u8], shape: &[usize], sum: f64) {
         let expected = format!("{sum} {}\n", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" "));
         let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! What can be seen from outside: of a file, of a folder, and of this process.
+//! Snapshots of what is visible from outside: of a file, of a folder, and of this process.
 
 use std::ffi::CString;
 use std::fs;
@@ -6,17 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// 0666 less the umask that the driver sets.
+/// 0666 without the bits of the umask that the driver sets.
 pub const NEW_FILE_MODE: u32 = 0o644;
 
-/// Blocks are counted in these, whatever their size.
+/// `st_blocks` counts units of 512 bytes, whatever the file system's block size.
 const SECTOR: u64 = 512;
 
-/// A file takes whole blocks, and a file system one or two of them for its own account.
+/// A file takes up whole blocks, and the file system may add one or two for its own data.
 const BLOCK: u64 = 4096;
 const OWN_BLOCKS: u64 = 2 * BLOCK;
 
-/// More than any scenario's small files have: of the large ones, only the length counts.
+/// Above the size of any scenario's small files. Of larger files only the length is compared.
 const LARGE: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl File {
         })
     }
 
-    /// What tells a file that was touched from one that was not. A growth that was taken back shows in its times only.
+    /// How the file differs from what it was. The times of a small file do not count: a growth that was undone changes them.
     pub fn difference(&self, now: &Self) -> Option<String> {
         if self.bytes != now.bytes || self.len != now.len {
             return Some(format!("other contents ({} bytes, were {})", now.len, self.len));
@@ -63,7 +63,7 @@ impl File {
         if self.bytes.is_empty() && self.modified != now.modified && self.len >= LARGE {
             return Some("was written to".into());
         }
-        // What was stored lately has no block yet.
+        // More blocks are no difference by themselves: bytes that were stored recently may have had none before.
         (now.on_disk > self.on_disk).then(|| now.too_many_blocks()).flatten()
     }
 
@@ -80,11 +80,11 @@ pub fn names(folder: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// What this process holds.
+/// The descriptors and mappings of this process.
 #[derive(Debug, PartialEq)]
 pub struct Holdings {
     descriptors: usize,
-    /// Of the scenario's files, and of those that have no name.
+    /// Mappings of the scenario's files, and of unnamed files.
     mappings: Vec<String>,
 }
 
@@ -99,17 +99,17 @@ impl Holdings {
     }
 }
 
-/// Whether the file bears the mark of an array that was growing.
+/// Whether the file has the mark of an array that was growing.
 pub fn is_marked(path: &Path) -> bool {
     let (path, name) = (c_path(path), c"user.ndarray-mmap.growing");
-    // SAFETY: both are texts; nothing is written where there is room for nothing.
+    // SAFETY: both are C strings, and with a size of 0 nothing is written.
     unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
 }
 
-/// Whether a file here can bear one: in memory, since Linux 6.6. Changes the time of its last change.
+/// Whether this file can have a mark: on tmpfs since Linux 6.6. Changes the file's ctime.
 pub fn takes_marks(path: &Path) -> bool {
     let (path, name) = (c_path(path), c"user.ndarray-mmap.probe");
-    // SAFETY: both are texts, and the value is empty.
+    // SAFETY: both are C strings, and the value is empty.
     let taken = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), std::ptr::null(), 0, 0) == 0 };
     // SAFETY: as above.
     taken && unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) == 0 }

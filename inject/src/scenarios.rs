@@ -1,4 +1,4 @@
-//! All operations, each as it is run once.
+//! All operations, each as a scenario that runs it once.
 
 mod create;
 mod flush;
@@ -14,7 +14,7 @@ use crate::scene::Scene;
 pub struct Scenario {
     pub name: String,
     pub run: Box<dyn Fn(&mut Scene<'_>)>,
-    /// Rather than that a call fails, the process is killed in its place.
+    /// Whether the process is killed in place of a call, instead of the call failing.
     pub is_killed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One run of one scenario: its files, what goes wrong, and what is complained of afterwards.
+//! One run of one scenario: its files, its fault, and the complaints afterwards.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,20 +14,20 @@ use crate::library::{Fault, Kind, Library};
 use crate::numpy::Samples;
 use crate::photo::{self, File};
 
-/// A case that takes longer hangs: no fault makes anything wait.
+/// In seconds. A case that takes longer hangs, because no fault makes anything wait.
 pub const MOST_SECONDS: u32 = 60;
 
 pub struct Scene<'a> {
     pub library: Library,
     pub world: &'a World,
-    /// Empty at first, and to hold nothing but the watched files at the end.
+    /// Empty at first. At the end it must hold only the watched files.
     pub folder: PathBuf,
     fault: Option<Fault>,
     hit: bool,
-    /// Whether an error needs no other reason than the world.
+    /// Whether the world alone is reason enough for an error.
     pub may_be_refused: bool,
     pub refused: bool,
-    /// What a kill may leave behind is to be gone again.
+    /// Whether the file that a kill may leave behind must be gone at the end.
     pub tidy: bool,
     watched: BTreeMap<PathBuf, Watched>,
     samples: &'a Samples,
@@ -39,15 +39,15 @@ struct Watched {
     end: End,
 }
 
-/// What has to be at a path in the end.
+/// What must be at a path in the end.
 pub enum End {
     AsBefore,
     Bytes(Vec<u8>),
-    /// Any of these; the file as it was has to be among them, where it may be.
+    /// Any of these. (If the file may be as it was, that must be one of them.)
     AnyOf(Vec<Vec<u8>>),
-    /// The scenario has looked for itself.
+    /// Anything: the scenario has checked the file itself.
     Whatever,
-    /// As before, or these bytes.
+    /// The file as before, or these bytes.
     BeforeOr(Vec<u8>),
 }
 
@@ -85,7 +85,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A file that the scenario begins with, and that is watched from now on.
+    /// Makes a file that the scenario starts with. It is watched from now on.
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.folder.join(name);
         fs::write(&path, bytes).expect("the scenario's own file");
@@ -93,14 +93,14 @@ impl<'a> Scene<'a> {
         path
     }
 
-    /// A path at which nothing is yet.
+    /// Watches a path at which nothing is yet.
     pub fn absent(&mut self, name: &str) -> PathBuf {
         let path = self.folder.join(name);
         self.watch(&path);
         path
     }
 
-    /// What is at the path now is what it was before.
+    /// Watches a path. The file that is there now counts as the one before the operation.
     pub fn watch(&mut self, path: &Path) {
         let before = File::at(path);
         self.watched.insert(path.to_path_buf(), Watched { before, end: End::AsBefore });
@@ -110,7 +110,7 @@ impl<'a> Scene<'a> {
         self.watched.get_mut(path).expect("it is watched").end = end;
     }
 
-    /// Runs the operation that is to go wrong. `None` if it panicked.
+    /// Runs the operation with the fault armed. `None` if it panicked.
     pub fn armed<T>(&mut self, operation: impl FnOnce() -> T) -> Option<T> {
         self.deny(true);
         self.library.arm(self.fault);
@@ -120,8 +120,8 @@ impl<'a> Scene<'a> {
         outcome.map_err(|_| self.complain("panicked")).ok()
     }
 
-    /// Runs an operation in a process of its own, which is killed in place of the call that is to go wrong. The operation
-    /// itself says from where on that counts.
+    /// Runs an operation in a child process, which is killed in place of the call that must fail. The operation calls its
+    /// argument when calls start to count.
     pub fn in_child(&mut self, operation: impl FnOnce(&dyn Fn())) {
         let fault = self.fault;
         self.hit = self.fork(|scene| {
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
         });
     }
 
-    /// The same for one call, as what a scenario begins with.
+    /// Runs an operation that is killed at one given call, as the start of a scenario.
     pub fn killed(&mut self, call: &str, nth: i32, operation: impl FnOnce()) {
         let fault = Fault { call: self.library.call(call), nth, errno: 0, kind: Kind::Kill };
         let killed = self.fork(|scene| {
@@ -142,19 +142,19 @@ impl<'a> Scene<'a> {
         self.claim(killed, "the scenario expects to be killed, and is not");
     }
 
-    /// Whether the child was killed.
+    /// Runs an operation in a child process. Returns whether the child was killed.
     fn fork(&mut self, operation: impl FnOnce(&Self)) -> bool {
-        // SAFETY: this process has no other threads, so the child may do what it may.
+        // SAFETY: this process has no other threads, so the child may do everything that it may.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: a child has no clock of its parent's. It only sets one, which ends the process.
+            // SAFETY: it only sets an alarm, which ends the process. (A child does not inherit its parent's.)
             unsafe { libc::alarm(MOST_SECONDS) };
             let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
-            // SAFETY: nothing of the driver's runs in the child any more.
+            // SAFETY: no code of the driver runs in the child after this.
             unsafe { libc::_exit(outcome.is_err().into()) }
         }
         let mut status = 0;
-        // SAFETY: it waits for the child, and says in `status` what became of it.
+        // SAFETY: it waits for the child, and stores its exit status in `status`.
         let waited = unsafe { libc::waitpid(child, &mut status, 0) };
         assert_eq!(waited, child, "there is one child");
         let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
@@ -168,17 +168,17 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether this went wrong.
+    /// Whether the fault happened, in one of these calls.
     pub fn met(&self, calls: &[&str]) -> bool {
         self.hit && self.fault.is_some_and(|fault| calls.contains(&self.library.name(fault.call)))
     }
 
-    /// Whether this is to go wrong.
+    /// Whether the fault is in this call.
     pub fn refuses(&self, call: &str) -> bool {
         self.fault.is_some_and(|fault| self.library.name(fault.call) == call)
     }
 
-    /// Whether it was more than an interruption.
+    /// Whether the fault happened in one of these calls, and was not harmless.
     pub fn met_badly(&self, calls: &[&str]) -> bool {
         self.met(calls) && self.fault.is_some_and(|fault| !is_harmless(fault))
     }
@@ -191,7 +191,7 @@ impl<'a> Scene<'a> {
         self.world.denied.iter().any(|(denied, _)| *denied == call)
     }
 
-    /// An error must be of one of these kinds, and name what went wrong; and there must have been a reason for one.
+    /// Checks that an error is of one of these kinds, reports what the system returned, and had a reason.
     pub fn judge<T>(&mut self, outcome: Result<T>, kinds: &[ErrorKind]) -> Option<T> {
         match outcome {
             Ok(answer) => Some(answer),
@@ -203,26 +203,26 @@ impl<'a> Scene<'a> {
     }
 
     fn judge_error(&mut self, e: Error, kinds: &[ErrorKind]) {
-        let (kind, said) = (e.kind(), e.to_string());
+        let (kind, message) = (e.kind(), e.to_string());
         if !kinds.contains(&kind) {
-            self.complain(format!("is {kind:?}, which is not documented for it ({said})"));
+            self.complain(format!("is {kind:?}, which is not documented for it ({message})"));
         }
         self.refused = true;
         if !self.may_be_refused && (!self.hit || self.fault.is_none_or(is_harmless)) {
-            self.complain(format!("failed without a reason, or for an interruption ({said})"));
+            self.complain(format!("failed without a reason, or for an interruption ({message})"));
         }
         if kind == ErrorKind::Io {
-            let told = io::Error::from(e).kind();
-            let meant = |errno| io::Error::from_raw_os_error(errno).kind() == told;
+            let reported = io::Error::from(e).kind();
+            let is_reported = |errno| io::Error::from_raw_os_error(errno).kind() == reported;
             let reasons = self.world.denied.iter().map(|&(_, errno)| errno).chain(self.fault.map(|f| f.errno));
-            // A handle that does not say what it is open for is refused as one that is not, whatever the system said.
-            if !reasons.into_iter().any(meant) && !self.met(&["getfl"]) {
-                self.complain(format!("says {told:?}, which is not what the system said ({said})"));
+            // If a handle's flags cannot be read, it is refused as one that lacks the access, whatever the errno.
+            if !reasons.into_iter().any(is_reported) && !self.met(&["getfl"]) {
+                self.complain(format!("reports {reported:?}, which is not what the system returned ({message})"));
             }
         }
     }
 
-    /// The elements, in memory order.
+    /// Checks the elements, in memory order.
     pub fn same<D: Dimension>(&mut self, what: &str, view: ArrayView<'_, f64, D>, expected: &[f64]) {
         let elements = view.to_slice_memory_order().expect("arrays are contiguous");
         if elements != expected {
@@ -231,17 +231,17 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// NumPy is to read this in the end.
+    /// Keeps this file for NumPy to read in the end.
     pub fn sample(&self, path: &Path, shape: &[usize], sum: f64) {
         if let Ok(bytes) = fs::read(path) {
             self.samples.keep(&bytes, shape, sum);
         }
     }
 
-    /// The last look, when every array is gone.
+    /// Checks the folder and the watched files, after every array was dropped.
     pub fn look(&mut self) {
         let litter: Vec<_> = photo::names(&self.folder).into_iter().filter(|p| !self.watched.contains_key(p)).collect();
-        // Who may not remove a name leaves it, or is killed before.
+        // A temporary name stays if it cannot be removed, or if the process is killed before it removes it.
         let killed = self.hit && self.fault.is_some_and(|fault| fault.kind == Kind::Kill);
         let excused = self.met(&["unlink"]) || killed && litter.len() == 1 && !self.tidy;
         if !litter.is_empty() && !excused {

@@ -7,7 +7,7 @@ use ndarray::{Array2, Ix2, Shape, ShapeBuilder};
 /// Numbers in a row.
 pub const ROW: usize = 4;
 
-/// How NumPy's files, of these headers, begin.
+/// The length of the header that NumPy writes for these arrays.
 const HEADER: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Format {
     pub const NPY: Self = Self { npy: true, fortran: false };
     pub const NPY_F: Self = Self { npy: true, fortran: true };
 
-    /// A row is what is added at a time: in Fortran order a column.
+    /// The shape of an array of `rows` rows. Rows lie along the outermost axis: in Fortran order they are columns.
     pub fn shape(self, rows: usize) -> Shape<Ix2> {
         if self.fortran { (ROW, rows).f() } else { (rows, ROW).set_f(false) }
     }
@@ -30,7 +30,7 @@ impl Format {
         if self.fortran { [ROW, rows] } else { [rows, ROW] }
     }
 
-    /// As NumPy would write it.
+    /// The bytes of the file, as NumPy would write it.
     pub fn bytes(self, numbers: &[f64]) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.npy {
@@ -51,7 +51,7 @@ impl Format {
     }
 }
 
-/// Numbers that tell rows apart: none is zero, and no two are the same.
+/// Numbers that identify their rows: none is zero, and no two are equal.
 pub fn numbers(rows: Range<usize>) -> Vec<f64> {
     (rows.start * ROW..rows.end * ROW).map(|n| n as f64 + 0.5).collect()
 }

@@ -1,4 +1,4 @@
-//! Files created and replaced: the whole new file is at the path, or what was there before.
+//! Files created and replaced: afterwards the whole new file is at the path, or what was there before.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -79,7 +79,7 @@ pub fn all() -> Vec<Scenario> {
     all
 }
 
-/// A conflict over the new file's lock, which nobody else can have, is told like any other.
+/// A conflict over the new file's lock, which nobody else can have, is reported like any other.
 fn kinds(s: &Scene<'_>) -> &'static [ErrorKind] {
     if s.met(&["flock"]) { &[ErrorKind::Io, ErrorKind::Locked, ErrorKind::Unsupported] } else { &[ErrorKind::Io] }
 }
@@ -94,7 +94,7 @@ fn creates(
     s: &mut Scene<'_>,
     format: Format,
     there: There,
-    door: impl FnOnce(&Path) -> Result<MmapArrayMut<f64, Ix2>>,
+    create: impl FnOnce(&Path) -> Result<MmapArrayMut<f64, Ix2>>,
 ) {
     const PRIVATE: u32 = 0o600;
     let old = b"the old file".to_vec();
@@ -119,7 +119,7 @@ fn creates(
     } else {
         path
     };
-    let Some(outcome) = s.armed(|| door(&path)) else { return };
+    let Some(outcome) = s.armed(|| create(&path)) else { return };
     let kinds = kinds(s);
     let created = s.judge(outcome, kinds);
     if created.is_none() && s.met(&["linkat"]) && s.errno() == libc::EPERM {

@@ -1,4 +1,5 @@
-//! Stores brought to the disk, and arrays let go of: an error is told, once as it is and then as poison, and never lost.
+//! Stores flushed to the disk, and arrays closed and dropped: an error is reported once as it is, then as poison, and never
+//! lost.
 
 use std::path::PathBuf;
 
@@ -15,10 +16,10 @@ type Array = MmapArrayMut<f64, Ix2>;
 const ROWS: usize = 300;
 const MORE: usize = 7;
 
-/// A failure of one of these, and nobody knows what is on the disk.
+/// If one of these fails, it is unknown what is on the disk.
 const TO_THE_DISK: &[&str] = &["msync", "fsync", "fdatasync", "fsync_folder", "syncfs", "sync_file_range"];
 
-/// Where the array comes from, which says what has to reach the disk.
+/// Where the array comes from, which determines what must reach the disk.
 #[derive(Clone, Copy)]
 enum Origin {
     Opened,

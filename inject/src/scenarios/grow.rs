@@ -1,11 +1,14 @@
-//! Rows added, cut and stored: after an error the array and its file are as they were, or the array says that it does not
-//! know, and the rows that were there can be read.
+//! Rows added, removed and stored. After an error the array and its file are as they were, or the array is poisoned and the
+//! rows that were there can be read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ndarray::Ix2;
-use ndarray_mmap::{mode::{Persistent, Supports}, ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, Staged};
+use ndarray_mmap::{
+    ErrorKind, MmapArray, MmapArrayBase, MmapArrayMut, Staged,
+    mode::{Persistent, Supports},
+};
 
 use super::Scenario;
 use super::steps::Step::{self, Append, Resize, Write};
@@ -13,11 +16,11 @@ use crate::photo::{is_marked, takes_marks};
 use crate::scene::{End, Scene};
 use crate::table::{Format, ROW, numbers};
 
-/// How the array came about.
+/// Where the array comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum Origin {
     Open,
-    /// A file whose last append was killed when its rows were stored, and the header did not tell of them.
+    /// From a file whose last append was killed when its rows were stored and the header did not count them yet.
     OpenKilled,
     OpenSparse,
     Create,
@@ -25,59 +28,59 @@ enum Door {
     Stage,
 }
 
-/// What is done once the operation was refused.
+/// What follows after the operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Close,
-    /// The same again, which must work, and then close.
+    /// The same operation again, which must succeed, and then close.
     Again,
     Drop,
 }
 
-/// More rows than a page has.
+/// More rows than fit in a page.
 const MANY: usize = 3000;
 
-/// Rows of an append that was killed.
+/// The rows of an append that was killed.
 const LEFT: usize = 5;
 
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     for then in [Then::Close, Then::Again] {
         for (name, format) in [("raw", Format::RAW), ("npy", Format::NPY), ("npy_f", Format::NPY_F)] {
-            let mut add = |what: &str, door, rows, steps: &'static [Step]| {
-                let growth = Growth { format, door, rows, steps, then };
+            let mut add = |what: &str, origin, rows, steps: &'static [Step]| {
+                let growth = Growth { format, origin, rows, steps, then };
                 all.push(Scenario::new(format!("{what}_{name}_{then:?}").to_lowercase(), move |s| growth.run(s)));
             };
-            add("append_small", Door::Open, 3, &[Append(2)]);
-            add("append_large", Door::Open, 3, &[Append(MANY)]);
-            add("append_several", Door::Open, 3, &[Append(2), Append(200), Append(1), Append(1)]);
-            add("resize_up", Door::Open, 3, &[Resize(MANY)]);
-            add("resize_down", Door::Open, MANY, &[Resize(3)]);
+            add("append_small", Origin::Open, 3, &[Append(2)]);
+            add("append_large", Origin::Open, 3, &[Append(MANY)]);
+            add("append_several", Origin::Open, 3, &[Append(2), Append(200), Append(1), Append(1)]);
+            add("resize_up", Origin::Open, 3, &[Resize(MANY)]);
+            add("resize_down", Origin::Open, MANY, &[Resize(3)]);
             if format == Format::NPY_F {
                 continue;
             }
             if format.npy {
-                add("append_after_kill", Door::OpenKilled, 3, &[Append(2)]);
-                add("resize_down_after_kill", Door::OpenKilled, 3, &[Resize(2)]);
+                add("append_after_kill", Origin::OpenKilled, 3, &[Append(2)]);
+                add("resize_down_after_kill", Origin::OpenKilled, 3, &[Resize(2)]);
             }
-            add("append_to_nothing", Door::Open, 0, &[Append(2)]);
-            add("append_sparse", Door::OpenSparse, 3, &[Append(MANY)]);
-            add("append_created", Door::Create, 3, &[Append(2)]);
-            add("append_staged", Door::Stage, 3, &[Append(200)]);
-            add("resize_same", Door::Open, 3, &[Resize(3)]);
-            add("resize_to_nothing", Door::Open, 300, &[Resize(0)]);
-            add("resize_down_a_little", Door::Open, 3, &[Resize(2)]);
-            add("resize_both_ways", Door::Open, 300, &[Append(100), Resize(200), Append(3)]);
-            add("write_rows", Door::Open, 300, &[Write(100, 2)]);
-            add("write_many_rows", Door::Open, MANY, &[Write(100, MANY - 100)]);
+            add("append_to_nothing", Origin::Open, 0, &[Append(2)]);
+            add("append_sparse", Origin::OpenSparse, 3, &[Append(MANY)]);
+            add("append_created", Origin::Create, 3, &[Append(2)]);
+            add("append_staged", Origin::Stage, 3, &[Append(200)]);
+            add("resize_same", Origin::Open, 3, &[Resize(3)]);
+            add("resize_to_nothing", Origin::Open, 300, &[Resize(0)]);
+            add("resize_down_a_little", Origin::Open, 3, &[Resize(2)]);
+            add("resize_both_ways", Origin::Open, 300, &[Append(100), Resize(200), Append(3)]);
+            add("write_rows", Origin::Open, 300, &[Write(100, 2)]);
+            add("write_many_rows", Origin::Open, MANY, &[Write(100, MANY - 100)]);
         }
         let growth =
-            Growth { format: Format::RAW, door: Door::Scratch, rows: 3, steps: &[Append(2), Append(MANY)], then };
+            Growth { format: Format::RAW, origin: Origin::Scratch, rows: 3, steps: &[Append(2), Append(MANY)], then };
         all.push(Scenario::new(format!("append_scratch_{then:?}").to_lowercase(), move |s| growth.run(s)));
     }
     for (name, format) in [("raw", Format::RAW), ("npy", Format::NPY)] {
         for (what, steps) in [("append", &[Append(200)]), ("resize_down", &[Resize(2)])] {
-            let growth = Growth { format, door: Door::Open, rows: 300, steps, then: Then::Drop };
+            let growth = Growth { format, origin: Origin::Open, rows: 300, steps, then: Then::Drop };
             all.push(Scenario::new(format!("{what}_{name}_drop"), move |s| growth.run(s)));
         }
     }
@@ -87,7 +90,7 @@ pub fn all() -> Vec<Scenario> {
 #[derive(Clone, Copy)]
 struct Growth {
     format: Format,
-    door: Door,
+    origin: Origin,
     rows: usize,
     steps: &'static [Step],
     then: Then,
@@ -97,11 +100,11 @@ impl Growth {
     fn run(&self, s: &mut Scene<'_>) {
         let start = numbers(0..self.rows);
         let (format, shape) = (self.format, self.format.shape(self.rows));
-        match self.door {
-            Door::Open | Door::OpenSparse | Door::OpenKilled => {
+        match self.origin {
+            Origin::Open | Origin::OpenSparse | Origin::OpenKilled => {
                 let path = s.put("a", &format.bytes(&start));
                 let open = || {
-                    let options = MmapArrayMut::<f64>::options().preallocate(self.door != Door::OpenSparse);
+                    let options = MmapArrayMut::<f64>::options().preallocate(self.origin != Origin::OpenSparse);
                     // SAFETY: nobody else knows the file.
                     unsafe {
                         if format.npy {
@@ -112,14 +115,14 @@ impl Growth {
                     }
                     .expect("opens")
                 };
-                if self.door == Door::OpenKilled {
-                    // The first write is the rows, the second the header.
+                if self.origin == Origin::OpenKilled {
+                    // The first write stores the rows, the second the header.
                     s.killed("pwrite", 2, || drop(Append(LEFT).take(format, &mut open())));
                     s.watch(&path);
                 }
                 self.grow(s, open(), Some(path));
             }
-            Door::Create => {
+            Origin::Create => {
                 let path = s.absent("a");
                 // SAFETY: nobody else knows the file.
                 let mut a = unsafe {
@@ -134,7 +137,7 @@ impl Growth {
                 s.watch(&path);
                 self.grow(s, a, Some(path));
             }
-            Door::Stage => {
+            Origin::Stage => {
                 let path = s.absent("a");
                 let staged = if format.npy {
                     Staged::<f64>::stage_npy(&path, shape)
@@ -145,7 +148,7 @@ impl Growth {
                 a.assign(&format.array(&start));
                 self.grow(s, a, None);
             }
-            Door::Scratch => {
+            Origin::Scratch => {
                 let mut a = MmapArrayMut::<f64>::scratch(shape).expect("there is room");
                 a.assign(&format.array(&start));
                 self.grow(s, a, None);
@@ -173,9 +176,9 @@ impl Growth {
             path.iter().for_each(|path| s.ends(path, End::Whatever));
             return;
         };
-        // Whether what lies behind the array was left by a kill, cannot be known without the mark.
+        // Without the mark it is unknown whether the bytes behind the array were left by a kill.
         let markless = |path: &PathBuf| s.met(&["fgetxattr"]) || s.lacks("fgetxattr") || !takes_marks(path);
-        let unknown = self.door == Door::OpenKilled && path.as_ref().is_some_and(markless);
+        let unknown = self.origin == Origin::OpenKilled && path.as_ref().is_some_and(markless);
         let kinds: &[ErrorKind] = if unknown { &[ErrorKind::Io, ErrorKind::InvalidInput] } else { &[ErrorKind::Io] };
         s.may_be_refused |= unknown;
         if s.judge(outcome, kinds).is_some() {
@@ -187,7 +190,7 @@ impl Growth {
             return self.poisoned(s, a, path, old, new, step);
         }
         let stored_some = |now: &[f64]| {
-            // Rows that are being stored may be there in part.
+            // A part of the rows may have been stored.
             matches!(step, Write(..))
                 && now.len() == old.len()
                 && now.iter().zip(old.iter().zip(new)).all(|(now, (old, new))| now == old || now == new)
@@ -221,16 +224,16 @@ impl Growth {
         }
     }
 
-    /// The file as the killed append had left it, of which the header tells nothing.
+    /// The file as the killed append had left it, with rows that the header does not count.
     fn left_by_kill(&self, numbers: &[f64]) -> Vec<u8> {
         let mut bytes = self.format.bytes(numbers);
-        if self.door == Door::OpenKilled {
+        if self.origin == Origin::OpenKilled {
             bytes.extend(Append(LEFT).model(&[]).iter().flat_map(|x| x.to_le_bytes()));
         }
         bytes
     }
 
-    /// The array knows what it holds, and so the file does.
+    /// Checks an array that is not poisoned: it and its file hold `numbers`.
     fn finish<M: Persistent>(
         &self,
         s: &mut Scene<'_>,
@@ -244,14 +247,15 @@ impl Growth {
             s.complain(format!("close: {e}"));
         }
         let Some(path) = path else { return };
-        if self.door == Door::OpenKilled && fs::read(&path).is_ok_and(|bytes| bytes == self.left_by_kill(numbers)) {
+        if self.origin == Origin::OpenKilled && fs::read(&path).is_ok_and(|bytes| bytes == self.left_by_kill(numbers)) {
             s.claim(is_marked(&path), "rows of a killed append are left, and the mark is gone");
             s.ends(&path, End::Whatever);
             return self.reads_as(s, &path, &[numbers]);
         }
-        // Of a killed append it may stay where its rows could not be seen to be gone: it says how far they went.
-        s.claim(!is_marked(&path) || self.door == Door::OpenKilled && s.refused, "the mark is left");
-        // Dropped, it keeps what was set aside for rows to come.
+        // The mark of a killed append may stay if it could not be established that the rows are gone: it states how far they
+        // went.
+        s.claim(!is_marked(&path) || self.origin == Origin::OpenKilled && s.refused, "the mark is left");
+        // A dropped array keeps the space that was set aside for further rows.
         s.ends(
             &path,
             if self.then == Then::Drop {
@@ -263,7 +267,7 @@ impl Growth {
         self.reads_as(s, &path, &[numbers]);
     }
 
-    /// The array does not know, and says so; what was there before can be read.
+    /// Checks a poisoned array: it reports that, and what was there before can be read.
     fn poisoned<M: Persistent + Supports<f64>>(
         &self,
         s: &mut Scene<'_>,
@@ -278,14 +282,14 @@ impl Growth {
         let rest = old.iter().zip(new).take_while(|(old, new)| old == new).count();
         let Some(path) = path else { return };
         let there = fs::metadata(&path).map_or(0, |is| is.len() as usize);
-        // What the file does not have any more cannot be looked at.
+        // Bytes beyond the end of the file cannot be read.
         let shown = a.len().min(rest).min(there.saturating_sub(a.offset() as usize) / size_of::<f64>());
         let view = a.view();
         let kept = view.to_slice_memory_order().is_some_and(|now| now[..shown] == old[..shown]);
         s.claim(kept, "poisoned: what stays by the operation has changed");
         s.claim(a.close().is_err(), "poisoned, but close says Ok");
         s.ends(&path, End::Whatever);
-        // A header that could be written in part only, and not at all when it was to be taken back.
+        // The header may have been written in part, and could not be restored.
         if self.format.npy && s.lacks("cut") && s.met(&["pwrite"]) {
             return;
         }
@@ -298,7 +302,7 @@ impl Growth {
         s.claim(bytes.starts_with(&kept), "poisoned: rows that stay by the operation are gone from the file");
     }
 
-    /// Whoever opens the file finds one of these.
+    /// Checks that opening the file gives one of these.
     fn reads_as(&self, s: &mut Scene<'_>, path: &Path, expected: &[&[f64]]) {
         let rows = |numbers: &[f64]| numbers.len() / ROW;
         let read = if self.format.npy {

@@ -1,5 +1,5 @@
-//! Operations killed at each of their calls: who comes after finds what was there, or all of what was to be, and goes on.
-//! (Whether the operation may be refused instead is for the other scenarios to say.)
+//! Operations killed at each of their calls: the next process finds what was there, or the complete result, and can go on.
+//! (The other scenarios check whether the operation may be refused instead.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::table::{Format, ROW, numbers};
 
 const OLD: &[u8] = b"the old file";
 
-/// More rows than a page has.
+/// More rows than fit in a page.
 const MANY: usize = 3000;
 
 pub fn all() -> Vec<Scenario> {
@@ -63,12 +63,12 @@ fn grows_npy(s: &mut Scene<'_>, format: Format, rows: usize, step: Step) {
     };
     s.claim(found == old || found == new, "holds something else than the old rows or the new ones");
     s.sample(&path, &format.axes(found.len() / ROW), found.iter().sum());
-    // And goes on.
+    // The next process can go on.
     let step = Append(1);
     let mut a = open_npy(&path).expect("it was loaded");
     match step.take(format, &mut a) {
         Ok(()) => {}
-        // Whose the rows behind the array are, nobody knows without the mark.
+        // Without the mark it is unknown whose the rows behind the array are.
         Err(e) if e.kind() == ErrorKind::InvalidInput && (s.lacks("fsetxattr") || !takes_marks(&path)) => return,
         Err(e) => return s.complain(format!("does not grow any more: {e}")),
     }
@@ -78,7 +78,7 @@ fn grows_npy(s: &mut Scene<'_>, format: Format, rows: usize, step: Step) {
     s.ends(&path, End::Bytes(format.bytes(&step.model(&found))));
 }
 
-/// A raw file has nothing that tells how many rows it has: those that the operation leaves alone are there.
+/// Nothing in a raw file states how many rows it has: checks that the rows that the operation leaves unchanged are there.
 fn grows_raw(s: &mut Scene<'_>, rows: usize, step: Step) {
     let format = Format::RAW;
     let old = numbers(0..rows);
@@ -130,7 +130,8 @@ fn publishes(s: &mut Scene<'_>, there: bool) {
     let found = fs::read(&path).unwrap_or_default();
     let old = if there { OLD.to_vec() } else { Vec::new() };
     s.claim(found == old || found == format.bytes(&numbers(0..ROWS)), "neither the old file nor the new one");
-    // The next who publishes there tidies up, but for a copy, which is made where a file gets no name.
+    // The next process that publishes there removes the file left behind, unless it is a copy, which is made if an
+    // unnamed file can get no name.
     let next = numbers(ROWS..2 * ROWS);
     s.claim(staged(&next).publish().is_ok(), "cannot be published over");
     s.ends(&path, End::Bytes(format.bytes(&next)));

@@ -1,4 +1,4 @@
-//! Files opened, read and extended: a refused opening leaves them as they were.
+//! Files opened, read and extended: if opening is refused, they are as they were.
 
 use std::fs;
 use std::os::fd::FromRawFd;
@@ -6,7 +6,11 @@ use std::path::Path;
 
 use ndarray::{Array2, Ix2};
 use ndarray_mmap::npy::Header;
-use ndarray_mmap::{mode::{OpenExisting, Supports}, CopyOnWrite, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, ReadOnly, ReadWrite, Result};
+use ndarray_mmap::{
+    CopyOnWrite, ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, ReadOnly,
+    ReadWrite, Result,
+    mode::{OpenExisting, Supports},
+};
 
 use super::Scenario;
 use crate::scene::{End, Scene};
@@ -69,7 +73,7 @@ fn open<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, format: Format, opti
     });
 }
 
-/// Whether a lock was refused for good, and by what the caller has to be told.
+/// The kinds of error that are allowed, depending on whether the lock failed.
 fn lock_kinds(s: &Scene<'_>) -> &'static [ErrorKind] {
     if s.met(&["flock"]) || s.lacks("flock") {
         &[ErrorKind::Io, ErrorKind::Locked, ErrorKind::Unsupported]
@@ -78,17 +82,17 @@ fn lock_kinds(s: &Scene<'_>) -> &'static [ErrorKind] {
     }
 }
 
-/// Who cannot know whether the file is locked must not take it for a file system without locks.
+/// An error that leaves it open whether the file is locked must not be taken for a file system without locks.
 pub(super) fn lock_is_sure<T>(s: &mut Scene<'_>, opened: Option<&T>) {
     if opened.is_some() && s.met(&["flock"]) && [libc::EIO, libc::ENOLCK, libc::EWOULDBLOCK].contains(&s.errno()) {
         s.complain("no lock, and nothing said of it");
     }
 }
 
-fn reads<M>(s: &mut Scene<'_>, format: Format, door: impl FnOnce(&Path) -> Result<MmapArrayBase<f64, Ix2, M>>) {
+fn reads<M>(s: &mut Scene<'_>, format: Format, open: impl FnOnce(&Path) -> Result<MmapArrayBase<f64, Ix2, M>>) {
     let numbers = numbers(0..ROWS);
     let path = s.put("a", &format.bytes(&numbers));
-    let Some(outcome) = s.armed(|| door(&path)) else { return };
+    let Some(outcome) = s.armed(|| open(&path)) else { return };
     let kinds = lock_kinds(s);
     let opened = s.judge(outcome, kinds);
     lock_is_sure(s, opened.as_ref());
@@ -98,7 +102,7 @@ fn reads<M>(s: &mut Scene<'_>, format: Format, door: impl FnOnce(&Path) -> Resul
     }
 }
 
-/// More than is read in one go, and than memory is taken from the heap for.
+/// More than one call reads, and more than is allocated on the heap.
 fn loads_large(s: &mut Scene<'_>) {
     let numbers = numbers(0..40 * ROWS);
     let path = s.put("a", &Format::NPY.bytes(&numbers));
@@ -134,7 +138,7 @@ fn map_sealed(s: &mut Scene<'_>) {
     let file = unsafe { fs::File::from_raw_fd(libc::memfd_create(c"sealed".as_ptr(), libc::MFD_ALLOW_SEALING)) };
     std::io::Write::write_all(&mut &file, &bytes).expect("memory");
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-    // SAFETY: it changes what others may do with the descriptor's file.
+    // SAFETY: it restricts what can be done with the descriptor's file, and touches no memory.
     let sealed = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_ADD_SEALS, seals) };
     assert_eq!(sealed, 0, "a new memfd can be sealed");
     let options = MmapArray::<f64>::options().shape(Format::RAW.shape(ROWS));
@@ -153,7 +157,7 @@ fn extends(s: &mut Scene<'_>, held: usize, wanted: usize, preallocate: bool) {
     let kinds = lock_kinds(s);
     let opened = s.judge(outcome, kinds);
     if opened.is_none() && s.lacks("cut") {
-        // What cannot be cut stays longer; but what was there is there.
+        // A file that cannot be truncated stays longer, but what was in it is there.
         numbers.truncate(held * 4);
         let mut longer = numbers.clone();
         longer.resize(wanted * 4, 0.0);

@@ -1,4 +1,4 @@
-//! Files that appear whole, or not at all.
+//! Files that appear atomically.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::table::{Format, numbers};
 
 const ROWS: usize = 300;
 
-/// What follows once the file is at its path: who hears of an error then, finds the new file.
+/// Calls that follow once the file is at its path: if one of them fails, the new file is there all the same.
 const LAST_STEPS: &[&str] = &["open", "fsync", "fsync_folder", "syncfs"];
 
 pub fn all() -> Vec<Scenario> {
@@ -62,7 +62,7 @@ fn stages(s: &mut Scene<'_>, format: Format, there: bool) {
     };
     if let Some(a) = s.judge(outcome, kinds) {
         s.same("staged", a.view(), &numbers(0..ROWS));
-        // It is thrown away: nothing must be left of it.
+        // It is closed without being published: nothing must be left of it.
         s.claim(a.close().is_ok(), "close");
     }
 }

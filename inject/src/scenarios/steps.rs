@@ -1,18 +1,21 @@
-//! What rows are added, cut and stored by, and what the array has to hold after each step.
+//! Steps that add, remove and store rows, and what the array must hold after each.
 
 use ndarray::Ix2;
-use ndarray_mmap::{mode::{Persistent, Supports}, MmapArrayBase, Result};
+use ndarray_mmap::{
+    MmapArrayBase, Result,
+    mode::{Persistent, Supports},
+};
 
 use crate::table::{Format, ROW, numbers};
 
-/// Rows that a step adds begin with this number, so that they cannot be taken for those that were there.
+/// Rows that a step adds start at this number, so that they differ from all rows that were there.
 const ADDED: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Append(usize),
     Resize(usize),
-    /// From a row on, so many rows.
+    /// The first row, and the number of rows.
     Write(usize, usize),
 }
 
@@ -25,7 +28,7 @@ impl Step {
         }
     }
 
-    /// What the array then holds.
+    /// What the array holds afterwards.
     pub fn model(self, before: &[f64]) -> Vec<f64> {
         let mut after = before.to_vec();
         match self {

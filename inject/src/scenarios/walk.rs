@@ -1,5 +1,5 @@
-//! Walks over arrays, and copies of them: what was read is right, what could not be written is told, and what the system
-//! will not give as a favour stops nobody.
+//! Passes over arrays, and copies of them: what was read is right, a failed write is reported, and a hint that the system
+//! refuses stops nothing.
 
 use std::fs::File;
 
@@ -12,10 +12,10 @@ use crate::table::{Format, ROW, numbers};
 
 const ROWS: usize = 3000;
 
-/// In bytes; long enough to be read ahead.
+/// In bytes: long enough for read-ahead.
 const LONG: u64 = 16 << 20;
 
-/// A failure of one of these, and nobody knows what is on the disk.
+/// If one of these fails, it is unknown what is on the disk.
 const WRITES: &[&str] = &["msync", "fsync", "sync_file_range", "pwrite"];
 
 pub fn all() -> Vec<Scenario> {
@@ -75,8 +75,8 @@ fn sums_ahead(s: &mut Scene<'_>) {
     s.claim(sum == Some(0), "another sum");
 }
 
-/// After an error each element is as it was or as it was to be, and the array says that it is not known which is on the
-/// disk.
+/// Checks that after an error each element has its old or its new value and that, if write-back failed, the array is
+/// poisoned.
 fn stored(
     s: &mut Scene<'_>,
     a: MmapArrayMut<f64, Ix2>,
@@ -146,16 +146,16 @@ fn assigns(s: &mut Scene<'_>) {
     let new = numbers(0..ROWS);
     let from: Array2<f64> = Format::RAW.array(&new).reversed_axes().as_standard_layout().reversed_axes().to_owned();
     let (mut a, path) = writer(s, "a", &old);
-    // So that it is written by system calls, if anything is.
+    // Evicted pages are written by system calls, if any are.
     a.evict().expect("evicts");
     if let Some(outcome) = s.armed(|| a.assign_tiled(&from)) {
         stored(s, a, &path, outcome, &old, &new);
     }
 }
 
-/// To pages that are not in memory: a file that was never written to.
+/// Copies to pages that are not in memory: a file that was never written to.
 fn assigns_through_file(s: &mut Scene<'_>) {
-    /// Enough for the way through the file to be worth it.
+    /// Large enough for the copy to write by system calls.
     const SIDE: usize = 400;
     let path = s.absent("a");
     // SAFETY: nobody else knows the file.
@@ -173,7 +173,7 @@ fn assigns_through_file(s: &mut Scene<'_>) {
 fn gathers(s: &mut Scene<'_>, absent: bool) {
     let (a, numbers) = reader(s);
     if absent {
-        // Of a file that nobody has mapped, and that is on the disk, the system lets its cache go.
+        // The system drops pages of the page cache only if they are on the disk and nobody has them mapped.
         a.evict().expect("evicts");
         let file = File::open(a.path().expect("it has one")).expect("opens");
         s.library.pretend_syncs(false);
@@ -197,10 +197,10 @@ fn asks(s: &mut Scene<'_>, ask: impl FnOnce(&MmapArray<f64, Ix2>) -> Result<()>)
     s.same("afterwards", a.view(), &numbers);
 }
 
-/// In a process that has no handler yet. What is told there is told by a panic.
+/// Makes the first guarded call, in a process that has no handler yet. Failures are reported by a panic.
 fn guards_first(s: &mut Scene<'_>) {
     let (a, _) = reader(s);
-    // Before, the handler is installed; afterwards, the length is looked at.
+    // A guarded call installs the handler before it runs, and checks the file's length afterwards.
     let (uninstalled, unknown) = (s.refuses("sigaction"), s.refuses("stat"));
     s.in_child(|arm| {
         arm();
