@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs this crate against a real NumPy: what either writes, the other reads.
+"""Runs this crate against a real NumPy: each reads what the other writes.
 
     python3 scripts/interop.py [PEER]
 
-Needs NumPy, and the Rust side, tests/interop/peer.rs, which it builds unless it is given. The two take turns over
-pipes, one line of JSON each, so nothing depends on time. Fails when anything differs, and ends by saying how much was
+Needs NumPy, and the Rust side, tests/interop/peer.rs, which it builds unless PEER is given. The two take turns over
+pipes, one line of JSON each, so nothing depends on time. Fails if anything differs, and ends by printing how much was
 compared.
 """
 
@@ -27,12 +27,12 @@ PACKED = [["a", "|u1"], ["b", "<f8"]]
 INTEGERS = ["|i1", "|u1"] + [order + kind for kind in ("i2", "u2", "i4", "u4", "i8", "u8") for order in "<>"]
 FLOATS = ["<f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16"]
 DTYPES = ["|b1", *INTEGERS, *FLOATS, "<M8[us]", "|S5", "|V3", PADDED, PACKED]
-# What the peer has no twin of alignment 1 for: those that are of it already, and half precision.
+# Types for which the peer has no variant of alignment 1: those that have that alignment already, and half precision.
 NO_TWIN = ["|b1", "|i1", "|u1", "<f2", "<M8[us]", "|S5", "|V3", PACKED]
 
 SHAPES = [(), (0,), (1,), (7,), (1200,), (3, 4), (1, 5), (5, 1), (0, 3)]
 SHAPES += [(2, 3, 4), (3, 0, 2), (2, 1, 3, 2), (2, 3, 2, 1, 2)]
-# On no page, on a page, past one; and two that suit no element but bytes.
+# Before the first page boundary, at one, after one; and two that suit only elements of alignment 1.
 OFFSETS = [0, 16, 4096, 4112, 1, 4099]
 
 
@@ -50,7 +50,7 @@ class Report:
 
 
 def difference(seen, expected):
-    """In words; of what is long, from the first place that differs."""
+    """Describes both values; of long ones only what follows the first difference."""
     if isinstance(seen, (bytes, list)) and type(seen) is type(expected):
         pairs = zip(seen, expected)
         start = next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(seen), len(expected)))
@@ -61,7 +61,7 @@ def difference(seen, expected):
 
 
 class Peer:
-    """The Rust side. Its answers come in the order of the questions."""
+    """The Rust side. It answers in the order of the requests."""
 
     def __init__(self, program):
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -91,7 +91,7 @@ def build_peer():
 
 
 class Kind:
-    """An element type: NumPy's, the peer's name of it, and values to store."""
+    """An element type: NumPy's dtype, the peer's name for it, and values to store."""
 
     def __init__(self, description):
         if isinstance(description, str):
@@ -99,11 +99,11 @@ class Kind:
         else:
             self.description, self.dtype = json.dumps(description, separators=(",", ":")), record(description)
         self.has_twin = description not in NO_TWIN
-        # Records have the alignment of C in Rust, and none in NumPy.
+        # Records have C's alignment in Rust, and an alignment of 1 in NumPy.
         self.alignment = 8 if description == PADDED else 1 if description == PACKED else self.dtype.alignment
 
     def random(self, rng, shape):
-        """Any value at all: every bit pattern of an integer, all magnitudes of a float, what is no number."""
+        """Random values: every bit pattern of an integer, all magnitudes of a float, infinities and NaN."""
         count = math.prod(shape)
         array = np.zeros(count, self.dtype)
         if self.dtype.names:
@@ -117,14 +117,14 @@ class Kind:
         elif self.dtype.kind == "b":
             array[:] = [rng.random() < 0.5 for _ in range(count)]
         else:
-            # Text of NumPy's ends before its last zeros.
+            # NumPy's strings end before their trailing zeros.
             smallest = 1 if self.dtype.kind == "S" else 0
             noise = bytes(rng.randrange(smallest, 256) for _ in range(count * self.dtype.itemsize))
             array = np.frombuffer(noise, self.dtype).copy()
         return array.reshape(shape)
 
     def encode(self, array):
-        """The elements, in logical order, as the peer writes them down."""
+        """The elements, in logical order, in the peer's notation."""
         return [self.encode_one(element) for element in np.asarray(array).reshape(-1)]
 
     def encode_one(self, element):
@@ -141,7 +141,7 @@ class Kind:
         return element.item()
 
     def canonical(self, value):
-        """The peer's value, with floats spelt as Python spells them."""
+        """The peer's value, with floats in Python's notation."""
         if self.dtype.names:
             return {"a": value["a"], "b": repr(float(value["b"]))}
         if self.dtype.kind == "f":
@@ -152,7 +152,7 @@ class Kind:
 
 
 def record(fields):
-    """A description of NumPy's, whose fields without a name are padding."""
+    """A NumPy dtype from its description. Fields without a name are padding."""
     names, formats, offsets, end = [], [], [], 0
     for name, field in fields:
         if name:
@@ -168,12 +168,12 @@ def random_float(rng, size):
         return rng.choice([0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 65504.0])
     bits = rng.getrandbits(8 * size).to_bytes(size, "little")
     value = float(np.frombuffer(bits, f"<f{size}")[0])
-    # One NaN stands for all: their payloads have no spelling.
+    # One NaN stands for all: the notation has no payloads.
     return math.nan if math.isnan(value) else value
 
 
 def significant(strides, shape):
-    """The strides that an index is multiplied with."""
+    """The strides that matter: those of axes with more than one element."""
     return [] if 0 in shape else [s for n, s in zip(shape, strides) if n != 1]
 
 
@@ -193,7 +193,7 @@ class Interop:
                         yield kind, shape, order, offset
 
     def ways(self, kind, shape, offset):
-        """With the natural type, and with the one of alignment 1 where there is one."""
+        """The natural type, and the one of alignment 1 if there is one."""
         fits = offset % kind.alignment == 0 or 0 in shape
         yield False, fits
         if kind.has_twin and not fits:
@@ -207,15 +207,15 @@ class Interop:
         return self.peer.ask("open", name, path=self.path(), mode=mode, **layout, **more)
 
     def values(self, kind, name="a"):
-        """What a Rust array holds, in logical order."""
+        """The elements of a Rust array, in logical order."""
         return [kind.canonical(value) for value in self.peer.ask("values", name)["values"]]
 
     def remove(self):
-        """So that the next file is new: cutting and replacing old ones makes file systems wait for the disk."""
+        """Makes the next file a new one: truncating and replacing old files makes file systems wait for the disk."""
         pathlib.Path(self.path()).unlink(missing_ok=True)
 
     def bytes_of(self, array, order, offset):
-        # As opaque bytes: copying a record, NumPy leaves what was in the memory before as its padding.
+        # As opaque bytes: when NumPy copies a record, its padding is what was in the memory before.
         return bytes(offset) + array.view(f"V{array.itemsize}").tobytes(order)
 
     def read_file(self):
@@ -233,7 +233,7 @@ class Interop:
                     continue
                 array = kind.random(self.rng, shape)
                 self.peer.ask("assign", "a", values=kind.encode(array))
-                # Written to the disk or not, it is in the file.
+                # Flushed or not, the array is in the file.
                 if self.rng.random() < 0.1:
                     self.peer.ask("flush", "a")
                 self.peer.ask("close", "a")
@@ -292,7 +292,7 @@ class Interop:
                         self.check(where, "odd length", refused.get("error"), "LengthNotMultiple")
 
     def both_have_it_mapped(self):
-        """A store by either is what the other reads next, with no flush between."""
+        """Each reads at once what the other has stored, without a flush in between."""
         for kind in map(Kind, DTYPES):
             for shape, order, offset in [((), "C", 16), ((600,), "C", 4096), ((5, 7), "F", 4112), ((2, 3, 4), "C", 32)]:
                 where = f"both map {kind.description} {shape} {order} at {offset}"
@@ -323,7 +323,7 @@ class Interop:
                 self.check(where, "all values after Rust's close", kind.encode(theirs), values)
 
     def copies_stay_private(self):
-        """What is stored into a copy-on-write array is seen by nobody else, in the file or out of it."""
+        """Stores into a copy-on-write array are visible to nobody else, neither in the file nor in other arrays."""
         for kind in map(Kind, DTYPES):
             shape, order, offset = (40, 30), "F", 4096
             where = f"copies of {kind.description}"
@@ -344,7 +344,7 @@ class Interop:
             numpys[...] = other
             self.check(where, "Rust's array beside NumPy's copy", self.values(kind, "reader"), kind.encode(array))
 
-            # A page that was stored to is the copy's own for good; NumPy's stores no longer reach it.
+            # A page that was stored to belongs to the copy from then on: NumPy's stores no longer reach it.
             writer[...] = kind.random(self.rng, shape)
             self.check(where, "Rust's copy after NumPy's stores", self.values(kind, "copy"), kind.encode(other))
             self.check(where, "Rust's array after NumPy's stores", self.values(kind, "reader"), kind.encode(writer))
@@ -354,7 +354,7 @@ class Interop:
             self.check(where, "file after Rust's copy", self.read_file(), after)
 
     def lengths(self):
-        """What NumPy does in silence when a file is short, Rust does when asked; else it refuses."""
+        """If a file is too short, NumPy silently extends it. Rust does so on request, and otherwise refuses it."""
         for kind in map(Kind, DTYPES):
             size = kind.dtype.itemsize
             short = [(0, 5, 0), (0, 5, 5 * size - 1), (16, 3, 7), (4096, 10, 100)]
@@ -382,7 +382,7 @@ class Interop:
                 self.check(where, "created file", self.read_file(), bytes(end))
 
     def grown_by_the_other(self):
-        """NumPy grows a file under a Rust array of its first part; that stays as it is, and a new one sees the rest."""
+        """NumPy grows a file under a Rust array of its first part. That array stays as it is; a new one shows the rest."""
         for kind in map(Kind, DTYPES):
             where = f"growing {kind.description}"
             array = kind.random(self.rng, (8,))

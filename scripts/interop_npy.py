@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the .npy doors of this crate against a real NumPy: what either writes, the other reads; and files that others
-have published.
+"""Runs the .npy constructors of this crate against a real NumPy: each reads what the other writes, and both read files
+that others have published.
 
     python3 scripts/interop_npy.py [PEER [WHEELS]]
 
-Needs NumPy, and pip, which brings the published files into the folder WHEELS; they are not part of this repository.
-The rest is as in interop.py. Fails when anything differs, and ends by saying how much was compared.
+Needs NumPy, and pip, which downloads the published files to the folder WHEELS; they are not part of this repository.
+The rest is as in interop.py. Fails if anything differs, and ends by printing how much was compared.
 """
 
 import io
@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from interop import DTYPES, ROOT, SEED, SHAPES, Interop, Kind, Peer, build_peer, significant
 
 WHEELS = {"scikit-image": "0.26.0", "scipy": "1.17.1"}
-# Of which each says something that NumPy no longer writes, or seldom.
+# Each of these has something that NumPy no longer writes, or rarely.
 NAMED = {
     "skimage/data/lfw_subset.npy": "a header of 80 bytes",
     "scipy/stats/tests/data/levy_stable/stable-Z1-cdf-sample-data.npy": "Fortran order",
@@ -31,7 +31,7 @@ NAMED = {
     "numpy/lib/tests/data/win64python2.npy": "a shape of Python 2",
     "numpy/lib/tests/data/py2-objarr.npy": "Python objects",
 }
-# Every length of header modulo 64, and numbers of all lengths.
+# Headers of every length modulo 64, and axes whose lengths have from 1 to 19 digits.
 LONG_SHAPES = [(1,) * n for n in range(6, 64)] + [(0, 10**n) for n in range(19)]
 
 
@@ -54,10 +54,10 @@ class NpyInterop(Interop):
                     yield kind, shape, order
 
     def header_as_numpys(self, where, path):
-        """What either says of a file."""
+        """Compares what each reads from a file's header."""
         seen = self.peer.ask("header", path=path)
         with warnings.catch_warnings():
-            # Of the `L` that Python 2 wrote.
+            # NumPy warns of the `L` that Python 2 wrote.
             warnings.simplefilter("ignore", UserWarning)
             read = np.load(path, mmap_mode="r")
         header = pathlib.Path(path).read_bytes()[: read.offset]
@@ -124,7 +124,7 @@ class NpyInterop(Interop):
                     npy.write_array(buffer, array, version)
                 saved = buffer.getvalue()
                 self.remove()
-                # What follows is nobody's business.
+                # Bytes that follow the array must not matter.
                 pathlib.Path(self.path()).write_bytes(saved + b"more" * (version == (1, 0)))
                 before = self.read_file()
                 where = f"rust reads {kind.description} {shape} {order} of version {version}"
@@ -151,14 +151,14 @@ class NpyInterop(Interop):
         return self.peer.ask("open", name, path=path or self.path(), mode=mode, **layout, **more)
 
     def misaligned_data(self):
-        """Headers of no round length: refused in place, copied by `load`, mapped by a type of alignment 1."""
+        """Headers of odd lengths: refused in place, copied by `load`, mapped by a type of alignment 1."""
         for kind in map(Kind, DTYPES):
             for shape, order in [((7,), "C"), ((3, 4), "F")]:
                 array = np.asarray(kind.random(self.rng, shape), order=order)
                 text = {"descr": npy.dtype_to_descr(kind.dtype), "fortran_order": order == "F", "shape": shape}
                 for blanks in range(8):
-                    said = (repr(text) + " " * blanks + "\n").encode("latin1")
-                    header = b"\x93NUMPY\x01\x00" + len(said).to_bytes(2, "little") + said
+                    literal = (repr(text) + " " * blanks + "\n").encode("latin1")
+                    header = b"\x93NUMPY\x01\x00" + len(literal).to_bytes(2, "little") + literal
                     self.remove()
                     data = array.view(f"V{array.itemsize}").tobytes(order)
                     pathlib.Path(self.path()).write_bytes(header + data)
@@ -179,7 +179,7 @@ class NpyInterop(Interop):
         kinds = [Kind(dtype) for dtype in DTYPES]
         for written in kinds:
             self.remove()
-            # Four: three bytes would be a `|V3`.
+            # Four elements: an array of three bytes could be read as one `|V3`.
             np.save(self.path(), written.random(self.rng, (4,)))
             for asked in kinds:
                 if asked.description != written.description:
@@ -190,7 +190,7 @@ class NpyInterop(Interop):
                     self.check(where, "whether the message names it", named, True)
 
     def both_have_it_mapped(self):
-        """A store by either is what the other reads next, with no flush between."""
+        """Each reads at once what the other has stored, without a flush in between."""
         for kind in map(Kind, DTYPES):
             for shape, order in [((), "C"), ((600,), "C"), ((5, 7), "F"), ((2, 3, 4), "C")]:
                 where = f"both map {kind.description} {shape} {order}"
@@ -212,7 +212,7 @@ class NpyInterop(Interop):
                 self.peer.ask("close", "a")
 
     def published_files(self):
-        """What others have written, years ago some of it."""
+        """Files that others have written, some of them years ago."""
         found = set()
         for name, path in self.unpacked():
             found.add(name)
@@ -234,7 +234,7 @@ class NpyInterop(Interop):
         print(f"interop npy: {len(found)} published files", flush=True)
 
     def unpacked(self):
-        """The files of the wheels and of NumPy itself, copied to where they can be opened for writing."""
+        """The files of the wheels and of NumPy itself, copied to a folder where they can be opened for writing."""
         wheels = [f"{name}=={version}" for name, version in WHEELS.items()]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         self.wheels.mkdir(parents=True, exist_ok=True)
@@ -267,7 +267,7 @@ class NpyInterop(Interop):
 
 
 class PublishedKind(Kind):
-    """An element type by its dtype; of a record, every field."""
+    """An element type given by its dtype; of a record, with every field."""
 
     def __init__(self, dtype):
         super().__init__(dtype.str if dtype.names is None else [list(field) for field in dtype.descr])

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """NumPy as a live reader: `np.load` and `open_memmap` in a loop, while Rust appends to a `.npy` file and is killed.
 
-A reader may meet a header that is just being written, and gets an error for it; how often is counted and printed. It
-must never see a wrong element, nor fewer rows than before, nor must a kill lose any: that fails.
+A reader may meet a header that is just being written, and then gets an error. The script counts and prints how often. It
+fails if a reader sees a wrong element or fewer rows than before, or if a kill loses rows.
 
     scripts/kill_readers.py [KILLS [PROGRAM]]     KILLS: 200 by default. PROGRAM: the test binary `durability`; built if not given
 """
@@ -38,7 +38,7 @@ def expected(start, end):
 
 
 class Reader:
-    """Opens the file over and over, in ways that take turns."""
+    """Opens the file again and again, in several ways by turns."""
 
     WAYS = (np.load, *[lambda path: np.load(path, mmap_mode="r"), lambda path: np.lib.format.open_memmap(path, "r")] * 5)
 
@@ -55,7 +55,7 @@ class Reader:
             self.errors[message] = self.errors.get(message, 0) + 1
             return
         count = len(array)
-        # What was seen before is looked at again only in the end, so that there is time for more openings.
+        # Rows that were seen before are compared again only at the end, which leaves time for more openings.
         start = 0 if complete else max(0, min(count, self.rows) - 1)
         right = array.shape[1:] == (COLUMNS,) and (array[start:] == expected(start, count)).all()
         if count < self.rows or not right:
@@ -71,7 +71,7 @@ class Reader:
 def kill_one(program, path, run, rng):
     environment = dict(os.environ, **{CHILD: TEST, FILE: path, CHILD_SEED: str(run)})
     command = [program, TEST, "--exact", "--nocapture"]
-    # A short pipe, so that the child does not run far ahead of what is read of it.
+    # A short pipe, so that the child does not run far ahead of what is read from it.
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pipesize=4096)
     did = 0
     for _ in range(rng.randrange(1, 4000)):
@@ -90,7 +90,7 @@ def main():
     wrong, openings, errors, rows = [], 0, {}, 0
     with tempfile.TemporaryDirectory() as folder:
         for run in range(kills):
-            # Four kills to a file, so that appending goes on where another process was killed.
+            # Four kills for each file, so that appending goes on where another process was killed.
             path = f"{folder}/{run // 4}.npy"
             if not os.path.exists(path):
                 np.save(path, expected(0, 0))
