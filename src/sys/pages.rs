@@ -272,6 +272,16 @@ mod system {
     }
 }
 
+/// Makes a page unreadable, as if neither disk nor memory had it.
+///
+/// # Safety
+/// It belongs to the caller, who knows that accesses fault.
+#[cfg(test)]
+pub(crate) unsafe fn make_unreadable(page: Pages) {
+    // SAFETY: (2) by the caller.
+    assert_eq!(unsafe { libc::mprotect(page.address(), page.len(), libc::PROT_NONE) }, 0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,14 +292,4 @@ mod tests {
         let pages = Pages::around(ptr::without_provenance(5 * page + 8), page, false);
         assert_eq!((pages.start, pages.end, pages.count()), (5 * page, 7 * page, 2));
     }
-}
-
-/// Makes a page unreadable, as if neither disk nor memory had it.
-///
-/// # Safety
-/// It belongs to the caller, who knows that accesses fault.
-#[cfg(test)]
-pub(crate) unsafe fn make_unreadable(page: Pages) {
-    // SAFETY: (2) by the caller.
-    assert_eq!(unsafe { libc::mprotect(page.address(), page.len(), libc::PROT_NONE) }, 0);
 }
