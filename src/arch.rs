@@ -1,4 +1,4 @@
-//! What is written for one kind of processor, each behind a function that every kind has.
+//! Code for some kinds of processors, behind functions that all kinds have.
 
 pub(crate) mod dispatch;
 pub(crate) mod nontemporal;

@@ -1,5 +1,4 @@
-//! Scattered rows, columns or elements brought together: read in the order of the file, several at a time where that
-//! is what a disk is good at.
+//! Scattered rows, columns or elements, gathered into an array: read in the order of the file, many at a time.
 
 use std::mem::take;
 use std::ops::Range;
@@ -11,38 +10,39 @@ use ndarray::{Array, Axis, Dimension};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
-use crate::parallel::{lock, on_waiting_threads};
+use crate::parallel::{Threads, lock, run_jobs};
 use crate::storage::Pages;
 
-/// Threads that wait for a disk, so that it has enough to choose from.
-const WAITING: usize = 32;
+/// Threads that wait for the disk: solid-state disks reach their full speed with about so many requests in their queue
+/// (bench `tile`, "cold, random rows").
+const READ_THREADS: usize = 32;
 
-/// Reads that make a thread of their own worth it.
-const WORTH_A_THREAD: usize = 4;
+/// For fewer runs a thread costs more than it saves.
+const MIN_RUNS_PER_THREAD: usize = 4;
 
-/// What lies so near in the file, in bytes, is read in one go with what is between.
-const GAP: usize = 8 * 1024;
+/// A gap in the file, in bytes, that takes less time to read than a request of its own.
+const MAX_GAP: usize = 8 * 1024;
 
-/// How much is read at a time, in bytes.
+/// Bytes read at a time: fits in a core's own cache, in which the elements are copied from it.
 const BUFFER: usize = 128 * 1024;
 
-/// Pieces that are put in order together, at least: to bound the memory that takes.
-const PIECES: usize = 1 << 16;
+/// Runs that are sorted together, at least: this bounds the memory that sorting takes (2 MiB).
+const SORTED_RUNS: usize = 1 << 16;
 
-/// Pieces that a thread takes at a time.
-const SHARE: usize = 16;
+/// Runs that make up a job.
+const RUNS_PER_JOB: usize = 16;
 
-/// How many pieces are asked for before they are copied.
-const AHEAD: usize = 64;
+/// Runs in memory that are requested before the first of them is copied: enough to fill the queue of a disk.
+const RUNS_AHEAD: usize = 64;
 
-/// A stretch of elements of the source that the result has somewhere: where it starts, and where it goes.
-type Piece<'a, A> = (usize, &'a mut [A]);
+/// Consecutive elements of the source that are needed: where they start, and where they go.
+type Run<'a, A> = (usize, &'a mut [A]);
 
 impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
-    /// The elements at some indices of an axis, as an array of their own, in the order asked for; an index may be asked
-    /// for more than once. NumPy's `a[indices]`, `a[:, indices]` and so on, or `np.take`.
+    /// A new array of the elements at some indices of an axis, in the order of the indices, which may repeat: NumPy's
+    /// `a[indices]`, `a[:, indices]` and so on, or `np.take`.
     ///
-    /// Where the array is not in memory, only the pages that are needed are read: in the order of the file, and many at a
+    /// If the array is not in memory, only the pages that are needed are read: in the order of the file, and many at a
     /// time, which is several times faster than one after the other. One column of a C-order matrix is
     /// `gather(Axis(1), &[j])`.
     ///
@@ -51,8 +51,9 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Errors
     /// - [`ErrorKind::InvalidInput`] for an axis or an index that the array does not have; the message names it.
     /// - [`ErrorKind::Overflow`], [`ErrorKind::Io`] (out of memory) if the result is too large.
-    /// - [`ErrorKind::Io`] if the disk fails, [`ErrorKind::Truncated`] if the file was cut (where it is read; what is in
-    ///   memory is looked at like any other element, see [`guarded`](Self::guarded)).
+    /// - [`ErrorKind::Io`] if the disk fails, [`ErrorKind::Truncated`] if the file was truncated. (Only what is read
+    ///   from the file reports this. What is in memory is accessed like any other element: see
+    ///   [`guarded`](Self::guarded).)
     /// - [`ErrorKind::Poisoned`] after an earlier failure.
     ///
     /// ```
@@ -103,7 +104,8 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
     }
 }
 
-/// What is where: `slabs` of `len` stretches of `run` elements each, of which those at `indices` are wanted.
+/// Which elements of an array are needed: it consists of slabs of `len` runs of `run` elements each, of which those at
+/// `indices`.
 struct Gather<'a> {
     len: usize,
     run: usize,
@@ -122,93 +124,82 @@ impl<'a> Gather<'a> {
     /// Fills `to` from all elements of the array, both in memory order.
     fn fill<A: AnyBitPattern + Send>(&self, from: &[A], pages: Pages<'_>, to: &mut [A]) -> Result<()> {
         let slab = self.indices.len() * self.run;
-        let slabs = (PIECES / self.indices.len()).max(1);
+        let slabs = (SORTED_RUNS / self.indices.len()).max(1);
         let absent = self.looks_absent::<A>(from.len(), pages);
         for (n, to) in to.chunks_mut(slab.saturating_mul(slabs)).enumerate() {
-            let mut pieces = self.pieces(n * slabs, to);
-            pieces.sort_unstable_by_key(|(start, _)| *start);
+            let mut runs = self.runs(n * slabs, to);
+            runs.sort_unstable_by_key(|(start, _)| *start);
             if absent && pages.read_at_shows_memory() {
-                read(pages, &mut pieces)?;
+                read(pages, &mut runs)?;
             } else {
-                copy(from, pages, absent, &mut pieces);
+                copy(from, pages, absent, &mut runs);
             }
         }
         Ok(())
     }
 
-    /// The pieces of some slabs, from the `first` on.
-    fn pieces<'t, A>(&self, first: usize, to: &'t mut [A]) -> Vec<Piece<'t, A>> {
+    /// The runs of some slabs, from the `first` on.
+    fn runs<'t, A>(&self, first: usize, to: &'t mut [A]) -> Vec<Run<'t, A>> {
         let slabs = to.chunks_exact_mut(self.indices.len() * self.run).zip(first..);
-        let pieces = slabs.flat_map(|(to, slab)| {
+        let runs = slabs.flat_map(|(to, slab)| {
             let starts = self.indices.iter().map(move |&index| (slab * self.len + index) * self.run);
             starts.zip(to.chunks_exact_mut(self.run))
         });
-        pieces.collect()
+        runs.collect()
     }
 
-    /// Whether any of a few of the pieces is not in memory, or may not be.
+    /// Whether any run of a small sample is not in memory, or the system does not report it.
     fn looks_absent<A>(&self, elements: usize, pages: Pages<'_>) -> bool {
-        const LOOKS: usize = 16;
+        const SAMPLES: usize = 16;
         let slabs = elements / (self.len * self.run);
-        let pieces = slabs * self.indices.len();
-        let mut looks = (0..pieces).step_by(pieces.div_ceil(LOOKS));
-        let is_absent = |piece: usize| {
-            let (slab, index) = (piece / self.indices.len(), self.indices[piece % self.indices.len()]);
+        let runs = slabs * self.indices.len();
+        let mut samples = (0..runs).step_by(runs.div_ceil(SAMPLES));
+        let is_absent = |run: usize| {
+            let (slab, index) = (run / self.indices.len(), self.indices[run % self.indices.len()]);
             !pages.is_present((slab * self.len + index) * self.run * size_of::<A>())
         };
-        pages.are_of_file() && (looks.any(is_absent) || !pages.tell_presence())
+        pages.are_of_file() && (samples.any(is_absent) || !pages.tell_presence())
     }
 }
 
-/// Copies pieces, in order. Where they may not be in memory, they are asked for a little ahead.
-fn copy<A: Copy>(from: &[A], pages: Pages<'_>, absent: bool, pieces: &mut [Piece<'_, A>]) {
-    for pieces in pieces.chunks_mut(AHEAD) {
+/// Copies sorted runs. If they may not be in memory, they are requested a little ahead.
+fn copy<A: Copy>(from: &[A], pages: Pages<'_>, absent: bool, runs: &mut [Run<'_, A>]) {
+    for runs in runs.chunks_mut(RUNS_AHEAD) {
         if absent {
-            pieces.iter().for_each(|(start, to)| pages.will_need(bytes_of::<A>(*start..*start + to.len())));
+            runs.iter().for_each(|(start, to)| pages.will_need(bytes_of::<A>(*start..*start + to.len())));
         }
-        pieces.iter_mut().for_each(|(start, to)| to.copy_from_slice(&from[*start..*start + to.len()]));
+        runs.iter_mut().for_each(|(start, to)| to.copy_from_slice(&from[*start..*start + to.len()]));
     }
 }
 
-/// Reads pieces, which are in order, from the file, on many threads.
-fn read<A: AnyBitPattern + Send>(pages: Pages<'_>, pieces: &mut [Piece<'_, A>]) -> Result<()> {
-    let threads = pieces.len().div_ceil(WORTH_A_THREAD).min(WAITING);
-    let share = pieces.len().div_ceil(threads).min(SHARE);
-    let shares = Mutex::new(pieces.chunks_mut(share));
-    let failed = Mutex::new(None);
-    on_waiting_threads(threads, "gather", &|| {
-        let mut buffer = Vec::new();
-        loop {
-            let share = lock(&shares).next();
-            let Some(share) = share else { return };
-            let done = near(share).try_for_each(|group| read_group(pages, group, &mut buffer));
-            if let Err(e) = done {
-                lock(&failed).get_or_insert(e);
-                lock(&shares).by_ref().for_each(drop);
-            }
-        }
-    });
-    lock(&failed).take().map_or(Ok(()), Err)
+/// Reads sorted runs from the file, on many threads.
+fn read<A: AnyBitPattern + Send>(pages: Pages<'_>, runs: &mut [Run<'_, A>]) -> Result<()> {
+    let threads = runs.len().div_ceil(MIN_RUNS_PER_THREAD).min(READ_THREADS);
+    let jobs = Mutex::new(runs.chunks_mut(runs.len().div_ceil(threads).min(RUNS_PER_JOB)));
+    let threads = Threads::Own { count: threads, name: "gather" };
+    let next = || lock(&jobs).next();
+    let read = |buffer: &mut _, runs| near(runs).try_for_each(|group| read_group(pages, group, buffer));
+    run_jobs(threads, Vec::new, next, read).map(drop)
 }
 
-/// Splits pieces into groups that are worth one read each.
-fn near<'p, 'a, A>(mut pieces: &'p mut [Piece<'a, A>]) -> impl Iterator<Item = &'p mut [Piece<'a, A>]> {
+/// Splits sorted runs into groups that are worth one read each.
+fn near<'p, 'a, A>(mut runs: &'p mut [Run<'a, A>]) -> impl Iterator<Item = &'p mut [Run<'a, A>]> {
     std::iter::from_fn(move || {
-        let (first, _) = pieces.first()?;
-        let alone = |i: &usize| {
-            let (before, (start, to)) = (&pieces[*i - 1], &pieces[*i]);
+        let (first, _) = runs.first()?;
+        let begins_group = |i: &usize| {
+            let (before, (start, to)) = (&runs[*i - 1], &runs[*i]);
             let gap = start.saturating_sub(before.0 + before.1.len()) * size_of::<A>();
-            gap > GAP || (start + to.len() - first) * size_of::<A>() > BUFFER
+            gap > MAX_GAP || (start + to.len() - first) * size_of::<A>() > BUFFER
         };
-        let end = (1..pieces.len()).find(alone).unwrap_or(pieces.len());
-        let (group, rest) = take(&mut pieces).split_at_mut(end);
-        pieces = rest;
+        let end = (1..runs.len()).find(begins_group).unwrap_or(runs.len());
+        let (group, rest) = take(&mut runs).split_at_mut(end);
+        runs = rest;
         Some(group)
     })
 }
 
-/// Reads pieces together. A piece that is longer than a buffer is alone.
-fn read_group<A: AnyBitPattern>(pages: Pages<'_>, group: &mut [Piece<'_, A>], buffer: &mut Vec<u8>) -> Result<()> {
+/// Reads a group of runs at once; a run longer than the buffer, which is alone in its group, by parts.
+fn read_group<A: AnyBitPattern>(pages: Pages<'_>, group: &mut [Run<'_, A>], buffer: &mut Vec<u8>) -> Result<()> {
     let size = size_of::<A>();
     let mut get = |elements: Range<usize>, to: &mut dyn FnMut(&[u8])| {
         let bytes = bytes_of::<A>(elements);
@@ -269,12 +260,12 @@ mod tests {
             let gather = Gather::new(&axes, a.layout().order(), Axis(axis), &indices);
             for through_file in [true, false] {
                 let mut elements = vec![0; expected.len()];
-                let mut pieces = gather.pieces(0, &mut elements);
-                pieces.sort_unstable_by_key(|(start, _)| *start);
+                let mut runs = gather.runs(0, &mut elements);
+                runs.sort_unstable_by_key(|(start, _)| *start);
                 if through_file {
-                    read(a.pages(), &mut pieces).unwrap();
+                    read(a.pages(), &mut runs).unwrap();
                 } else {
-                    copy(a.view().to_slice_memory_order().unwrap(), a.pages(), true, &mut pieces);
+                    copy(a.view().to_slice_memory_order().unwrap(), a.pages(), true, &mut runs);
                 }
                 prop_assert_eq!(&ArrayD::from_shape_vec(layout.to_shape(), elements).unwrap(), &expected);
             }
@@ -282,24 +273,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_near_is_read_together_and_what_is_far_alone() {
+    fn runs_that_are_near_are_read_together_and_others_alone() {
         let mut memory = [[0_u8; 100]; 6];
         let starts = [0, 100, 150, 5_000, 20_000, 20_000];
-        let mut pieces: Vec<Piece<'_, u8>> = starts.into_iter().zip(memory.iter_mut().map(|m| &mut m[..])).collect();
-        let groups: Vec<usize> = near(&mut pieces).map(|group| group.len()).collect();
+        let mut runs: Vec<Run<'_, u8>> = starts.into_iter().zip(memory.iter_mut().map(|m| &mut m[..])).collect();
+        let groups: Vec<usize> = near(&mut runs).map(|group| group.len()).collect();
         assert_eq!(groups, [4, 2]);
 
         let mut memory = vec![0_u8; 4 * BUFFER];
-        let mut pieces: Vec<Piece<'_, u8>> = (0..).step_by(BUFFER).zip(memory.chunks_mut(BUFFER)).collect();
-        assert_eq!(near(&mut pieces).count(), 4);
+        let mut runs: Vec<Run<'_, u8>> = (0..).step_by(BUFFER).zip(memory.chunks_mut(BUFFER)).collect();
+        assert_eq!(near(&mut runs).count(), 4);
     }
 
     #[test]
     fn rows_longer_than_a_buffer_are_read_whole() {
         let a = scratch(&[5, 100_000], false);
         let mut elements = vec![0; 300_000];
-        let mut pieces = Gather { len: 5, run: 100_000, indices: &[1, 2, 4] }.pieces(0, &mut elements);
-        read(a.pages(), &mut pieces).unwrap();
+        let mut runs = Gather { len: 5, run: 100_000, indices: &[1, 2, 4] }.runs(0, &mut elements);
+        read(a.pages(), &mut runs).unwrap();
         assert_eq!(ArrayD::from_shape_vec(vec![3, 100_000], elements).unwrap(), a.select(Axis(0), &[1, 2, 4]));
     }
 }

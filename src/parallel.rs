@@ -1,4 +1,4 @@
-//! Work shared out between threads.
+//! The one loop that runs jobs on several threads: until none is left, one fails, or one panics.
 
 mod progress;
 
@@ -6,44 +6,79 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::error::Result;
+
 pub(crate) use progress::{OnProgress, Progress};
 
-/// Runs `work` on so many threads of the current rayon pool at once, this one included; at least once.
-pub(crate) fn run_on_pool<S: Send>(threads: usize, work: impl Fn() -> S + Sync) -> Vec<S> {
-    #[cfg(feature = "rayon")]
-    if threads > 1 {
-        let states = Mutex::new(Vec::new());
-        rayon::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|_| {
-                    let state = work();
-                    lock(&states).push(state);
-                });
-            }
-        });
-        return std::mem::take(&mut *lock(&states));
-    }
-    debug_assert!(threads <= 1);
-    vec![work()]
+/// The threads that run jobs. The calling thread is one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads {
+    /// Threads of the current rayon pool, for jobs that compute.
+    Pool(usize),
+    /// Threads started for these jobs, for jobs that wait for a disk: of those there may be more than processors.
+    /// If the system refuses to start some of them, the others do their work.
+    Own { count: usize, name: &'static str },
 }
 
-/// Runs `work` on so many threads of its own at once, if they can be had, this one among them: for threads that wait for
-/// a disk rather than compute, of which there may be more than processors.
-pub(crate) fn on_waiting_threads(threads: usize, name: &str, work: &(impl Fn() + Sync)) {
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
-            .map_while(|_| thread::Builder::new().name(name.into()).spawn_scoped(scope, work).ok())
-            .collect();
-        work();
-        for other in others {
-            if let Err(panic) = other.join() {
-                std::panic::resume_unwind(panic);
+/// Calls `work` for each job that `next` returns. Each thread has a state of its own; returns those of all threads.
+///
+/// # Errors
+/// That of the first job to fail. The other threads finish their current jobs and take no more.
+///
+/// # Panics
+/// If a job panics, likewise.
+pub(crate) fn run_jobs<J, S: Send>(
+    threads: Threads,
+    state: impl Fn() -> S + Sync,
+    next: impl Fn() -> Option<J> + Sync,
+    work: impl Fn(&mut S, J) -> Result<()> + Sync,
+) -> Result<Vec<S>> {
+    let stop = AtomicBool::new(false);
+    let (states, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let serve = || {
+        // However this thread ends, the others need take no further job: none is left, or one failed or panicked.
+        let _stop = SetOnDrop(&stop);
+        let mut state = state();
+        while !stop.load(Ordering::Relaxed)
+            && let Some(job) = next()
+        {
+            if let Err(e) = work(&mut state, job) {
+                lock(&failed).get_or_insert(e);
+                return;
             }
         }
-    });
+        lock(&states).push(state);
+    };
+    match threads {
+        #[cfg(feature = "rayon")]
+        Threads::Pool(count) if count > 1 => rayon::scope(|scope| (0..count).for_each(|_| scope.spawn(|_| serve()))),
+        Threads::Pool(count) => {
+            debug_assert!(count <= 1);
+            serve();
+        }
+        Threads::Own { count, name } => thread::scope(|scope| {
+            let start = || thread::Builder::new().name(name.into()).spawn_scoped(scope, serve).ok();
+            let others: Vec<_> = (1..count).map_while(|_| start()).collect();
+            serve();
+            for other in others {
+                // The scope itself would panic with a message of its own in place of the job's.
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            }
+        }),
+    }
+    let failed = lock(&failed).take();
+    failed.map_or_else(|| Ok(std::mem::take(&mut *lock(&states))), Err)
 }
 
-/// How many threads have a processor each.
+struct SetOnDrop<'s>(&'s AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The number of threads that computations are shared out to.
 pub(crate) fn computing_threads() -> usize {
     #[cfg(feature = "rayon")]
     return rayon::current_num_threads();
@@ -51,37 +86,7 @@ pub(crate) fn computing_threads() -> usize {
     1
 }
 
-/// What the threads of one piece of work look at, to stop when one of them fails.
-#[derive(Debug, Default)]
-pub(crate) struct CancelFlag(AtomicBool);
-
-impl CancelFlag {
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Runs `work`; a panic in it stops the others.
-    pub(crate) fn on_panic<R>(&self, work: impl FnOnce() -> R) -> R {
-        let unwinding = SetOnDrop(self);
-        let answer = work();
-        std::mem::forget(unwinding);
-        answer
-    }
-}
-
-struct SetOnDrop<'s>(&'s CancelFlag);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.set();
-    }
-}
-
-/// What a panic leaves behind in the locks of this crate is no worse for it.
+/// Locks a mutex of this crate. Their contents are valid also after a panic of the thread that held the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

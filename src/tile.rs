@@ -1,5 +1,5 @@
-//! Copies that change the layout: between C and Fortran order, from transposed, permuted, reversed and sliced arrays,
-//! and of scattered indices. Tile by tile, so that memory is visited in pieces that both sides have near each other.
+//! Copies that change the layout, tile by tile: between C and Fortran order, from transposed, permuted, reversed and
+//! sliced arrays.
 
 mod copy;
 mod pwrite;
@@ -16,40 +16,43 @@ use crate::layout::Order;
 use crate::mode::{Persistent, Supports};
 use crate::parallel::{OnProgress, Progress};
 use crate::sys::memory::available_memory;
-use copy::{By, Convert, Same, copy};
+use copy::copy;
 use pwrite::PwriteCopy;
 
-/// Less than this is stored without asking where it is.
-const SMALL: usize = 1 << 20;
+/// In bytes: of a smaller array it does not matter whether its pages are in memory.
+const MIN_PWRITE: usize = 1 << 20;
 
 impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M>
 where
     A: AnyBitPattern + NoUninit + Send + Sync,
     M: Supports<A>,
 {
-    /// Stores the elements of `src`, an array of the same shape in any layout: what ndarray's `assign` does, several
-    /// times faster where the layouts differ (a transposed or permuted view, Fortran order from C order), and with the
-    /// feature `rayon` on all threads of the current pool.
+    /// Stores the elements of `src`, an array of the same shape in any layout. It does what ndarray's `assign` does,
+    /// several times faster if the layouts differ (a transposed or permuted view, Fortran order from C order), and with
+    /// the feature `rayon` on all threads of the current pool.
     ///
-    /// Unlike `assign` it does not broadcast: `src.broadcast(shape)` gives a view that it takes.
+    /// Unlike `assign` it does not broadcast: pass it `src.broadcast(shape)`.
     ///
     /// # Memory
-    /// The copy goes tile by tile, each a box of indices that has long runs in the memory of both arrays. So a page of
-    /// either is visited by at most 2 + ⌈page / run⌉ tiles, however large the arrays are (by one, where rows are whole
-    /// pages and runs whole rows of them). Runs are at least half of √(tile / item) items long where the axes are: with
-    /// tiles of 4 MiB in memory, 362 elements of 8 bytes. (A source in memory for a target that is not has runs of 1 KiB.)
-    /// Where the arrays do not fit in memory, tiles are as large as there is room for, up to 64 MiB; several are read and
-    /// written at a time; and what was written is on its way to the disk at once, and leaves the system's cache: a
-    /// [`flush`](Self::flush) at the end has next to nothing left to do. (On Linux; elsewhere memory is the system's to
-    /// manage.) The source is the system's to let go of.
+    /// The copy goes tile by tile. A tile is a box of indices that has long runs in the memory of both arrays. So a
+    /// page of either is visited by at most 2 + ⌈page / run⌉ tiles, however large the arrays are (by one, if rows are
+    /// whole pages and runs are whole rows of them). Runs are at least half of √(tile / element) elements long, if the
+    /// axes are: with tiles of 4 MiB in memory, 362 elements of 8 bytes. (If the source is in memory and the target is
+    /// not, its runs have 1 KiB.)
     ///
-    /// Where it is written through the file, which may take more threads than there are processors, they are threads of
-    /// its own.
+    /// If the arrays do not fit in memory, tiles are as large as the free memory allows, up to 64 MiB. Several are read
+    /// and written at a time. What was written is written back at once, and leaves the page cache: a
+    /// [`flush`](Self::flush) at the end has next to nothing left to do. (On Linux; other systems manage the memory
+    /// themselves.) The pages of the source are left to the system.
+    ///
+    /// A target that is not in memory is written through its file, from threads of its own: there may be more of them
+    /// than processors.
     ///
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`], before anything is stored.
-    /// - [`ErrorKind::Io`], [`ErrorKind::Fault`], [`ErrorKind::Truncated`]: the disk failed or is full, or the file was cut. Some of the array is
-    ///   stored. (A failure of the file that `src` is in is one of `src.guarded(|view| dst.assign_tiled(&view))`.)
+    /// - [`ErrorKind::Io`], [`ErrorKind::Fault`], [`ErrorKind::Truncated`]: the disk failed or is full, or the file was
+    ///   truncated. Some of the array is stored. (`src.guarded(|view| dst.assign_tiled(&view))` reports a failure of
+    ///   the file of `src`.)
     /// - [`ErrorKind::Poisoned`] after an earlier failure.
     ///
     /// # Example: from C order to Fortran order
@@ -72,8 +75,8 @@ where
         self.tiled().assign(src)
     }
 
-    /// Stores `f` of each element of `src`: [`assign_tiled`](Self::assign_tiled) that changes the type, the byte order
-    /// or the scale on the way.
+    /// Stores `f` of each element of `src`: an [`assign_tiled`](Self::assign_tiled) that changes the type, the byte
+    /// order or the scale.
     ///
     /// # Errors
     /// Those of [`assign_tiled`](Self::assign_tiled). After a panic in `f` some of the array is stored.
@@ -93,22 +96,22 @@ where
         self.tiled().assign_with(src, f)
     }
 
-    /// Such a copy, told how before it is told what: see [`TiledAssign`].
+    /// Starts to configure a tiled copy: see [`TiledAssign`].
     pub fn tiled(&mut self) -> TiledAssign<'_, A, D, M> {
         TiledAssign { to: self, progress: None }
     }
 }
 
-/// A copy in tiles, to be: see [`tiled`](MmapArrayBase::tiled).
+/// A configured tiled copy that has not started: see [`tiled`](MmapArrayBase::tiled).
 ///
 /// ```
 /// use ndarray_mmap::MmapArrayMut;
 ///
 /// let raw = MmapArrayMut::<u16>::scratch((2000, 3000))?;
 /// let mut transposed = MmapArrayMut::<f32>::scratch((3000, 2000))?;
-/// let mut told = 0;
-/// transposed.tiled().progress(|done, _| told = done).assign_with(&raw.t(), |&x| x.into())?;
-/// assert_eq!(told, 3000 * 2000 * 4);
+/// let mut copied = 0;
+/// transposed.tiled().progress(|done, _| copied = done).assign_with(&raw.t(), |&x| x.into())?;
+/// assert_eq!(copied, 3000 * 2000 * 4);
 /// # Ok::<(), ndarray_mmap::Error>(())
 /// ```
 #[must_use = "nothing is copied until `assign` or `assign_with`"]
@@ -122,8 +125,8 @@ where
     A: AnyBitPattern + NoUninit + Send + Sync,
     M: Supports<A>,
 {
-    /// Calls `progress(done, total)` whenever a tile is stored, in bytes of the array that is stored to; with several
-    /// threads too, one call at a time and never back.
+    /// Calls `progress(done, total)`, in bytes of the array that is stored to, whenever a tile is stored; also with
+    /// several threads one call at a time, and with numbers that never decrease.
     pub fn progress(mut self, progress: impl FnMut(u64, u64) + Send + 'a) -> Self {
         self.progress = Some(Box::new(progress));
         self
@@ -134,7 +137,7 @@ where
     /// # Errors
     /// Those of [`assign_tiled`](MmapArrayBase::assign_tiled).
     pub fn assign(self, src: &ArrayRef<A, D>) -> Result<()> {
-        self.assign_converted(src, &Same)
+        self.assign_with(src, |&x| x)
     }
 
     /// Stores `f` of each element of `src`: see [`assign_tiled_with`](MmapArrayBase::assign_tiled_with).
@@ -142,10 +145,6 @@ where
     /// # Errors
     /// Those of [`assign_tiled`](MmapArrayBase::assign_tiled).
     pub fn assign_with<B: Sync>(self, src: &ArrayRef<B, D>, f: impl Fn(&B) -> A + Sync) -> Result<()> {
-        self.assign_converted(src, &By(f))
-    }
-
-    fn assign_converted<B: Sync>(self, src: &ArrayRef<B, D>, convert: &impl Convert<B, A>) -> Result<()> {
         let Self { to, progress } = self;
         to.check_poison()?;
         if src.shape() != to.shape() {
@@ -159,22 +158,21 @@ where
         let writer = to.file_writer();
         let pages = writer.pages();
         let progress = Progress::new(pages.len() as u64, progress);
-        if pages.can_be_written_by_calls() && pages.len() > SMALL {
+        if pages.can_be_written_by_calls() && pages.len() > MIN_PWRITE {
             let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
-            // Of what is in memory already, the system counts what it could give up as free.
+            // Clean pages in memory count as free, those of these arrays too: up to 3/4 of that they stay there.
             let scarce = available_memory().filter(|free| all > free / 4 * 3);
             if scarce.is_some() || !pages.look_present() {
-                let how = scarce.map_or_else(|| PwriteCopy::cached(writer), |free| PwriteCopy::passing(writer, free));
-                let written = how.write(from, convert, &progress);
-                return written.map_err(|e| to.named(e));
+                let copy =
+                    scarce.map_or_else(|| PwriteCopy::cached(writer), |free| PwriteCopy::streaming(writer, free));
+                return copy.write(from, &f, &progress).map_err(|e| to.named(e));
             }
         }
         to.guarded_mut(|to| {
             let to = to.into_slice_memory_order().unwrap_or_default();
-            let Ok(to) = ArrayViewMut::from_shape(from.raw_dim(), to) else {
-                unreachable!("lining up keeps the number of elements");
-            };
-            copy(to, from, convert, &progress);
+            // Cannot fail: the shapes were equal, and coalescing axes keeps the number of elements.
+            let to = ArrayViewMut::from_shape(from.raw_dim(), to).expect("both sides have as many elements");
+            copy(to, from, &f, &progress);
         })
     }
 }
@@ -185,8 +183,7 @@ impl<A, D: Dimension, M> fmt::Debug for TiledAssign<'_, A, D, M> {
     }
 }
 
-/// The same elements with as few axes as can be, such that their C order is the order of the array to be written. At
-/// least one axis is left.
+/// The same elements with as few axes as possible, at least one. Their C order is the order of the array to be written.
 fn coalesce_axes<B, D: Dimension>(from: ArrayView<'_, B, D>, order: Order) -> ArrayView<'_, B, IxDyn> {
     let from = from.into_dyn();
     let mut from = if order == Order::F { from.reversed_axes() } else { from };
@@ -220,24 +217,23 @@ mod tests {
             // Twice: over pages that were never written, and over those of another array.
             for same in [false, true] {
                 let writer = to.file_writer();
-                let convert = By(|&x: &u32| if same { x } else { !x });
-                assert!(
-                    PwriteCopy::passing(writer, free).write(from.view(), &convert, &Progress::new(0, None)).is_ok()
-                );
+                let convert = |&x: &u32| if same { x } else { !x };
+                let copy = PwriteCopy::streaming(writer, free);
+                copy.write(from.view(), &convert, &Progress::new(0, None)).unwrap();
             }
             assert_eq!(*to, values.t());
         }
     }
 
-    /// How many tiles a page of one side has to do with, at most: `outer` rows of `inner` items of `size` bytes, cut into
-    /// pieces of such extents.
-    fn visits(outer: usize, inner: usize, pieces: [usize; 2], size: usize) -> usize {
+    /// The most tiles that any page of one side is part of: of `outer` rows of `inner` elements of `size` bytes, in tiles
+    /// of this shape.
+    fn visits(outer: usize, inner: usize, tile: [usize; 2], size: usize) -> usize {
         let mut pages = HashMap::<usize, HashSet<[usize; 2]>>::new();
         for row in 0..outer {
-            for start in (0..inner).step_by(pieces[1]) {
-                let (first, end) = (row * inner + start, row * inner + inner.min(start + pieces[1]));
+            for start in (0..inner).step_by(tile[1]) {
+                let (first, end) = (row * inner + start, row * inner + inner.min(start + tile[1]));
                 for page in first * size / PAGE..=(end * size - 1) / PAGE {
-                    pages.entry(page).or_default().insert([row / pieces[0], start / pieces[1]]);
+                    pages.entry(page).or_default().insert([row / tile[0], start / tile[1]]);
                 }
             }
         }
@@ -246,14 +242,14 @@ mod tests {
 
     const PAGE: usize = 4096;
 
-    /// The bound in the description of `assign_tiled`, for the tiles that it really takes.
+    /// The bound in the description of `assign_tiled`, for the tiles that it really uses.
     #[test]
     fn a_page_is_visited_as_often_as_is_said_at_most() {
         let mut scratch = MmapArrayMut::<u8>::scratch(1).unwrap();
         let writer = scratch.file_writer();
         let ways = |item| {
             let through_file =
-                [PwriteCopy::cached(writer), PwriteCopy::passing(writer, 0), PwriteCopy::passing(writer, 2 << 30)];
+                [PwriteCopy::cached(writer), PwriteCopy::streaming(writer, 0), PwriteCopy::streaming(writer, 2 << 30)];
             let in_memory = (copy::budget(item), usize::MAX);
             [in_memory].into_iter().chain(through_file.map(|how| how.budget(item)))
         };
@@ -280,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_one_piece_becomes_one_axis() {
+    fn axes_that_are_contiguous_become_one() {
         let a = Array::<u8, _>::zeros((2, 1, 3, 4));
         assert_eq!(coalesce_axes(a.view(), Order::C).shape(), [24]);
         assert_eq!(coalesce_axes(a.t(), Order::F).shape(), [24]);

@@ -1,40 +1,40 @@
-//! Stores that go past the processor's cache. A store to memory that is not in the cache brings it there first, only to
-//! overwrite it: where whole lines are stored, and are not looked at soon, going past it saves a third of the traffic.
+//! Stores that bypass the processor's cache. An ordinary store first reads its cache line, only to overwrite it: if
+//! whole lines are stored that are not read soon, bypassing the cache saves a third of the memory traffic of a copy.
 //!
 //! # Safety
-//! 1. Such stores are not ordered with others until a fence: it is called by the thread that stored, before anybody
-//!    can look at the memory.
-//! 2. Every address that is read or stored to lies in a slice that is borrowed for it, and is aligned as the instruction
-//!    needs it.
+//! 1. Such stores are not ordered with others until a fence. The thread that stored executes it, before anything
+//!    can read the memory.
+//! 2. Every address that is read or stored to lies in a slice that is borrowed for it, and is aligned as the
+//!    instruction needs it.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 
 use bytemuck::NoUninit;
 
-/// How much has to be stored for it to be out of the cache before it is looked at, in bytes.
-pub(crate) const WORTH_IT: usize = 16 << 20;
+/// In bytes: of a larger array, what was stored first has left the cache before it is read (bench `tile`, "warm").
+pub(crate) const MIN_BYTES: usize = 16 << 20;
 
-/// Takes memory to be stored to for the time `'to`, which is longer than [`with_nontemporal_stores`] runs: so nobody can look at it
-/// before the fence. That the lifetime is invariant and that it stays on its thread are what makes this true.
+/// Borrows memory to store to for `'to`, which is longer than [`with_nontemporal_stores`] runs: so nothing can read it
+/// before the fence. For that, `'to` is invariant, and the value stays on its thread.
 pub(crate) struct NonTemporalStores<'to> {
     invariant: PhantomData<fn(&'to ()) -> &'to ()>,
     on_one_thread: PhantomData<*const ()>,
 }
 
-/// Runs `work`, which stores past the cache.
+/// Runs `work`, which may store past the cache.
 pub(crate) fn with_nontemporal_stores<'to, R>(work: impl FnOnce(&NonTemporalStores<'to>) -> R) -> R {
     let _fence = Fence;
     work(&NonTemporalStores { invariant: PhantomData, on_one_thread: PhantomData })
 }
 
-/// Also after a panic.
+/// Dropped also after a panic.
 struct Fence;
 
 impl Drop for Fence {
     fn drop(&mut self) {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: an instruction that every x86-64 has, and that touches no memory.
+        // SAFETY: every x86-64 has this instruction, and it accesses no memory.
         unsafe {
             std::arch::x86_64::_mm_sfence();
         }
@@ -57,13 +57,15 @@ impl<'to> NonTemporalStores<'to> {
         let whole = (len - before) / LINE * LINE;
         let copy = |range: std::ops::Range<usize>| {
             let (to, from) = (to.wrapping_add(range.start), from.wrapping_add(range.start));
-            // SAFETY: (2) `range` lies in `0..len` in all calls, and bytes need no alignment; `&mut` keeps the two apart.
+            // SAFETY: (2) `range` lies in `0..len` in all calls, and bytes need no alignment; `&mut` keeps the two
+            // apart.
             unsafe { std::ptr::copy_nonoverlapping(from, to, range.len()) }
         };
         copy(0..before);
         for at in (before..before + whole).step_by(STORE) {
             let (to, from) = (to.wrapping_add(at).cast(), from.wrapping_add(at).cast());
-            // SAFETY: every x86-64 has the instruction; (2) `at + STORE` is at most `before + whole`, which is at most `len`; the load needs no alignment.
+            // SAFETY: every x86-64 has the instruction; (2) `at + STORE` is at most `before + whole`, which is at most
+            // `len`; the load needs no alignment.
             let bytes = unsafe { _mm_loadu_si128(from) };
             // SAFETY: (2) as above, and `at` is a multiple of `STORE` from where the alignment is that of a line;
             // (1) `Fence` is dropped before `with_nontemporal_stores` returns, and thereby before `'to` ends.
@@ -72,7 +74,7 @@ impl<'to> NonTemporalStores<'to> {
         copy(before + whole..len);
     }
 
-    /// Elsewhere they are stores like any other.
+    /// On other processors these are ordinary stores.
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     pub(crate) fn copy_from_slice<A: NoUninit>(&self, to: &'to mut [A], from: &[A]) {
         let _ = (self.invariant, self.on_one_thread);

@@ -1,11 +1,15 @@
-//! How elements add up without losing anything: integers exactly, floating-point numbers in double precision and in
-//! an order that keeps the error small.
+//! How elements add up: integers exactly, floating-point numbers in double precision with a small error.
 
-use super::pairwise::{LEAF, NarrowIntSum, Sum, WideIntSum, reduce_pairwise};
-use crate::element::Bool8;
+#[cfg(feature = "num-complex")]
+use num_complex::Complex;
 
-/// An element that can be added up: gives [`sum`](super::BlocksBase::sum), [`mean`](super::BlocksBase::mean),
-/// [`var`](super::BlocksBase::var) and their kin.
+use super::pairwise::reduce_pairwise;
+use super::reductions::sealed::Sealed;
+use super::reductions::{MeanValue, NarrowIntSum, Sum, WideIntSum};
+use crate::element::{Bool8, for_each_number};
+
+/// An element that can be added up: it has [`sum`](super::BlocksBase::sum), [`mean`](super::BlocksBase::mean),
+/// [`var`](super::BlocksBase::var) and what is computed likewise.
 ///
 /// | elements | [`Sum`](Self::Sum) | mean | |
 /// |---|---|---|---|
@@ -15,15 +19,15 @@ use crate::element::Bool8;
 /// | `f32`, `f64` | `f64` | `f64` | |
 /// | `half::f16`, `half::bf16` | `f64` | `f64` | feature `half` |
 /// | `Complex<f32>`, `Complex<f64>` | `Complex<f64>` | `Complex<f64>` | feature `num-complex` |
-/// | `rend`'s big- and little-endian numbers, aligned or not | as the native ones | | feature `rend` |
+/// | `rend`'s big- and little-endian numbers, aligned or not, and `Complex` of its floats | as the native ones | | feature `rend` |
 ///
-/// Integers of 128 bits are left out: their sum might not fit.
+/// Integers of 128 bits have no sum: it might not fit.
 ///
 /// # Comparing floats of `rend`
-/// `rend` 0.5 takes two of its floats for equal if the bytes *as they are stored* are, taken for floats of this machine:
-/// `f64_be` says that -0.0 is not 0.0, and that NaN is NaN; of numbers whose stored bytes look like a NaN, that they are
-/// not themselves. So does ndarray's `==` on arrays of them, and whatever asks it. What is computed here goes by the
-/// numbers. Compare the numbers likewise:
+/// The `==` of `rend` 0.5 compares the *stored bytes* of two floats, as if they were floats of this machine. So for
+/// `f64_be` -0.0 is not equal to 0.0, NaN is equal to NaN, and a number is not equal to itself if its stored bytes are
+/// those of a NaN. ndarray's `==` on arrays of them does the same. The operations of this crate use the numbers. To
+/// compare numbers:
 #[cfg_attr(feature = "rend", doc = "```")]
 #[cfg_attr(not(feature = "rend"), doc = "```ignore")]
 /// use ndarray::{Zip, arr1};
@@ -31,14 +35,14 @@ use crate::element::Bool8;
 ///
 /// let a = arr1(&[-0.0, f64::from_bits(0x3ff0_0000_0000_f87f)].map(f64_be::from_native));
 /// # #[cfg(target_endian = "little")]
-/// assert_ne!(a, a); // for the bytes of its second element, read backwards, are a NaN
+/// assert_ne!(a, a); // the bytes of its second element, read backwards, are a NaN
 /// assert_eq!(a.mapv(f64_be::to_native), a.mapv(f64_be::to_native));
 ///
 /// let b = arr1(&[0.0, f64::from_bits(0x3ff0_0000_0000_f87f)].map(f64_be::from_native));
 /// assert!(Zip::from(&a).and(&b).all(|x, y| x.to_native() == y.to_native())); // without copies
 /// ```
 ///
-/// # Example: an element of one's own
+/// # Example: an element of your own
 /// ```
 /// use bytemuck::{AnyBitPattern, Zeroable};
 /// use ndarray_mmap::{MmapArray, blocks::Accumulate};
@@ -72,23 +76,23 @@ use crate::element::Bool8;
             for a type of your own implement `Accumulate`"
 )]
 pub trait Accumulate: Copy + Send + Sync + 'static {
-    /// What sums are: `i128`, `u128`, `f64` or `Complex<f64>`.
+    /// The type of sums: `i128`, `u128`, `f64` or `Complex<f64>`.
     type Sum: Accumulator;
 
-    /// This element as a sum of one.
+    /// The sum of this element alone.
     fn widen(self) -> Self::Sum;
 
-    /// The sum of a stretch of elements. Only for speed is there ever a reason to write it anew.
+    /// The sum of consecutive elements. Implement it only to be faster.
     fn sum_slice(elements: &[Self]) -> Self::Sum {
         Self::Sum::sum_slice(elements, Self::widen)
     }
 }
 
-/// What sums are made of: `i128`, `u128`, `f64` and `Complex<f64>`, and no others.
-pub trait Accumulator: Copy + Default + Send + Sync + 'static + sealed::Sealed {
-    /// What a sum divided by a count is: `f64` or `Complex<f64>`.
+/// A sum: `i128`, `u128`, `f64` or `Complex<f64>`, and no others.
+pub trait Accumulator: Copy + Default + Send + Sync + 'static + Sealed {
+    /// A sum divided by a count: `f64` or `Complex<f64>`.
     type Mean: MeanValue;
-    /// For many sums at once, each of which meets its terms one by one.
+    /// For many sums at once, to each of which terms are added one by one.
     #[doc(hidden)]
     type Running: Running<Self>;
 
@@ -102,59 +106,12 @@ pub trait Accumulator: Copy + Default + Send + Sync + 'static + sealed::Sealed {
     fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self;
 }
 
-/// What means are: `f64` and `Complex<f64>`, and no others.
-pub trait MeanValue: Copy + Default + Send + Sync + 'static + sealed::Sealed {
-    #[doc(hidden)]
-    fn plus(self, other: Self) -> Self;
-    #[doc(hidden)]
-    fn minus(self, other: Self) -> Self;
-    #[doc(hidden)]
-    fn times(self, factor: f64) -> Self;
-    #[doc(hidden)]
-    fn over(self, divisor: f64) -> Self;
-    /// The square of the absolute value.
-    #[doc(hidden)]
-    fn square(self) -> f64;
-}
-
-/// A sum that is being added to.
+/// A sum that terms are added to.
 #[doc(hidden)]
 pub trait Running<S>: Copy + Default + Send {
     fn add(&mut self, term: S);
     fn merge(&mut self, other: Self);
     fn value(self) -> S;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for i128 {}
-    impl Sealed for u128 {}
-    impl Sealed for f64 {}
-    #[cfg(feature = "num-complex")]
-    impl Sealed for num_complex::Complex<f64> {}
-}
-
-impl MeanValue for f64 {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self + other
-    }
-    #[inline(always)]
-    fn minus(self, other: Self) -> Self {
-        self - other
-    }
-    #[inline(always)]
-    fn times(self, factor: f64) -> Self {
-        self * factor
-    }
-    #[inline(always)]
-    fn over(self, divisor: f64) -> Self {
-        self / divisor
-    }
-    #[inline(always)]
-    fn square(self) -> f64 {
-        self * self
-    }
 }
 
 impl Accumulator for f64 {
@@ -174,7 +131,7 @@ impl Accumulator for f64 {
     }
 }
 
-/// A sum, and what its roundings have lost (Neumaier's variant of Kahan's).
+/// A sum and its rounding errors so far (Neumaier's variant of Kahan's sum).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compensated {
     sum: f64,
@@ -185,7 +142,7 @@ impl Running<f64> for Compensated {
     #[inline(always)]
     fn add(&mut self, term: f64) {
         let sum = self.sum + term;
-        // What an addition rounds away is exactly this, whichever of the two was larger (Knuth).
+        // Exactly the rounding error of the addition, whichever of the two is larger (Knuth's TwoSum).
         let kept = sum - self.sum;
         self.lost += (self.sum - (sum - kept)) + (term - kept);
         self.sum = sum;
@@ -197,94 +154,52 @@ impl Running<f64> for Compensated {
     }
 
     fn value(self) -> f64 {
-        // Infinities and NaN leave nothing sensible in `lost`.
+        // Of infinities and NaN the error is meaningless.
         if self.lost.is_finite() { self.sum + self.lost } else { self.sum }
     }
 }
 
 #[cfg(feature = "num-complex")]
-mod complex {
-    use num_complex::Complex;
+impl Accumulator for Complex<f64> {
+    type Mean = Self;
+    type Running = Complex<Compensated>;
 
-    use super::{Accumulate, Accumulator, Compensated, MeanValue, Running, Sum, reduce_pairwise};
-
-    impl MeanValue for Complex<f64> {
-        #[inline(always)]
-        fn plus(self, other: Self) -> Self {
-            self + other
-        }
-        #[inline(always)]
-        fn minus(self, other: Self) -> Self {
-            self - other
-        }
-        #[inline(always)]
-        fn times(self, factor: f64) -> Self {
-            self * factor
-        }
-        #[inline(always)]
-        fn over(self, divisor: f64) -> Self {
-            self / divisor
-        }
-        #[inline(always)]
-        fn square(self) -> f64 {
-            self.norm_sqr()
-        }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
     }
-
-    impl Accumulator for Complex<f64> {
-        type Mean = Self;
-        type Running = Complex<Compensated>;
-
-        #[inline(always)]
-        fn plus(self, other: Self) -> Self {
-            self + other
-        }
-        #[inline(always)]
-        fn to_mean(self) -> Self {
-            self
-        }
-        fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
-            reduce_pairwise(elements, Sum(widen)).unwrap_or_default()
-        }
+    #[inline(always)]
+    fn to_mean(self) -> Self {
+        self
     }
-
-    impl Running<Complex<f64>> for Complex<Compensated> {
-        fn add(&mut self, term: Complex<f64>) {
-            self.re.add(term.re);
-            self.im.add(term.im);
-        }
-        fn merge(&mut self, other: Self) {
-            self.re.merge(other.re);
-            self.im.merge(other.im);
-        }
-        fn value(self) -> Complex<f64> {
-            Complex::new(self.re.value(), self.im.value())
-        }
-    }
-
-    impl Accumulate for Complex<f64> {
-        type Sum = Self;
-        #[inline(always)]
-        fn widen(self) -> Self {
-            self
-        }
-    }
-
-    impl Accumulate for Complex<f32> {
-        type Sum = Complex<f64>;
-        #[inline(always)]
-        fn widen(self) -> Complex<f64> {
-            Complex::new(self.re.into(), self.im.into())
-        }
+    fn sum_slice<A: Copy>(elements: &[A], widen: impl Fn(A) -> Self + Copy) -> Self {
+        reduce_pairwise(elements, Sum(widen)).unwrap_or_default()
     }
 }
 
-macro_rules! exact_total {
-    ($($total:ty),*) => {$(
-        /// Whatever a type of the caller's own may widen to, nothing panics: such sums end at the type's limits.
-        impl Accumulator for $total {
+#[cfg(feature = "num-complex")]
+impl Running<Complex<f64>> for Complex<Compensated> {
+    fn add(&mut self, term: Complex<f64>) {
+        self.re.add(term.re);
+        self.im.add(term.im);
+    }
+    fn merge(&mut self, other: Self) {
+        self.re.merge(other.re);
+        self.im.merge(other.im);
+    }
+    fn value(self) -> Complex<f64> {
+        Complex::new(self.re.value(), self.im.value())
+    }
+}
+
+macro_rules! integer_accumulator {
+    ($($sum:ty),*) => {$(
+        impl Sealed for $sum {}
+
+        /// Saturates, so that nothing panics whatever an element of the caller's own widens to.
+        impl Accumulator for $sum {
             type Mean = f64;
-            type Running = $total;
+            type Running = $sum;
 
             #[inline(always)]
             fn plus(self, other: Self) -> Self {
@@ -299,161 +214,112 @@ macro_rules! exact_total {
             }
         }
 
-        impl Running<$total> for $total {
+        impl Running<$sum> for $sum {
             #[inline(always)]
-            fn add(&mut self, term: $total) {
+            fn add(&mut self, term: $sum) {
                 *self = self.plus(term);
             }
-            fn merge(&mut self, other: $total) {
+            fn merge(&mut self, other: $sum) {
                 *self = self.plus(other);
             }
-            fn value(self) -> $total {
+            fn value(self) -> $sum {
                 self
             }
         }
     )*};
 }
-exact_total!(i128, u128);
+integer_accumulator!(i128, u128);
 
-/// A leaf of elements of 16 bits fits in a sum of 32, one of elements of 32 bits in a sum of 64.
-const _: () = assert!(LEAF <= 1 << 15);
-
-macro_rules! accumulate_integers {
-    ($($element:ty as $native:ty, $short:ty, $sum:ty, $read:expr;)*) => {$(
-        impl Accumulate for $element {
-            type Sum = $sum;
-            #[inline(always)]
-            fn widen(self) -> $sum {
-                let read: fn(Self) -> $native = $read;
-                read(self).into()
-            }
-            fn sum_slice(elements: &[Self]) -> $sum {
-                reduce_pairwise(elements, NarrowIntSum::<_, $short, $sum>::new(|x: Self| x.widen() as $short)).unwrap_or_default()
-            }
-        }
-    )*};
-}
-
-macro_rules! accumulate_floats {
-    ($($element:ty, $read:expr;)*) => {$(
+macro_rules! accumulate {
+    (Float, $native:ident, $element:ty) => {
+        accumulate!(Real, $native, $element);
+        #[cfg(feature = "num-complex")]
+        accumulate!(Complex, $native, $element);
+    };
+    (Real, $native:ident, $element:ty) => {
         impl Accumulate for $element {
             type Sum = f64;
             #[inline(always)]
             fn widen(self) -> f64 {
-                let read: fn(Self) -> _ = $read;
-                read(self).into()
+                <$native>::from(self).into()
             }
         }
-    )*};
-}
-
-accumulate_integers! {
-    i8 as i8, i32, i128, |x| x;
-    i16 as i16, i32, i128, |x| x;
-    i32 as i32, i64, i128, |x| x;
-    u8 as u8, u32, u128, |x| x;
-    u16 as u16, u32, u128, |x| x;
-    u32 as u32, u64, u128, |x| x;
-    Bool8 as u8, u32, u128, |x| x.get().into();
-}
-accumulate_floats! {
-    f32, |x| x;
-    f64, |x| x;
-}
-
-macro_rules! accumulate_long_integers {
-    (unsigned { $($unsigned:ty, $read_unsigned:expr;)* } signed { $($signed:ty, $read_signed:expr;)* }) => {
-        $(impl Accumulate for $unsigned {
+    };
+    (Complex, $native:ident, $element:ty) => {
+        impl Accumulate for Complex<$element> {
+            type Sum = Complex<f64>;
+            #[inline(always)]
+            fn widen(self) -> Complex<f64> {
+                Complex::new(<$native>::from(self.re).into(), <$native>::from(self.im).into())
+            }
+        }
+    };
+    (Uint, $native:ident, $element:ty) => {
+        impl Accumulate for $element {
             type Sum = u128;
             #[inline(always)]
             fn widen(self) -> u128 {
-                let read: fn(Self) -> u64 = $read_unsigned;
-                read(self).into()
+                <$native>::from(self) as u128
             }
             fn sum_slice(elements: &[Self]) -> u128 {
-                reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64)).unwrap_or_default()
+                match size_of::<Self>() {
+                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, u32, u128>::new(|x: Self| x.widen() as u32)),
+                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, u64, u128>::new(|x: Self| x.widen() as u64)),
+                    _ => reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64)),
+                }
+                .unwrap_or_default()
             }
-        })*
-        $(impl Accumulate for $signed {
+        }
+    };
+    (Int, $native:ident, $element:ty) => {
+        impl Accumulate for $element {
             type Sum = i128;
             #[inline(always)]
             fn widen(self) -> i128 {
-                let read: fn(Self) -> i64 = $read_signed;
-                read(self).into()
+                <$native>::from(self) as i128
             }
             fn sum_slice(elements: &[Self]) -> i128 {
-                // Shifted by 2^63 they are not negative; a sum of fewer than 2^63 of them fits.
-                let shifted = reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64 ^ (1 << 63))).unwrap_or_default();
-                shifted as i128 - ((elements.len() as i128) << 63)
+                match size_of::<Self>() {
+                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, i32, i128>::new(|x: Self| x.widen() as i32)),
+                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, i64, i128>::new(|x: Self| x.widen() as i64)),
+                    // Shifted by 2^63 they are not negative; a sum of fewer than 2^63 of them fits.
+                    _ => reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64 ^ (1 << 63)))
+                        .map(|shifted| shifted as i128 - ((elements.len() as i128) << 63)),
+                }
+                .unwrap_or_default()
             }
-        })*
+        }
     };
 }
 
-accumulate_long_integers! {
-    unsigned {
-        u64, |x| x;
-        usize, |x| x as u64;
-    }
-    signed {
-        i64, |x| x;
-        isize, |x| x as i64;
-    }
-}
+macro_rules! accumulate_numbers {
+    ($($kind:ident $native:ident: $($rend:ident)*;)*) => {
+        $(accumulate!($kind, $native, $native);)*
 
+        #[cfg(feature = "rend")]
+        const _: () = {
+            use rend::{unaligned::*, *};
+            $($(accumulate!($kind, $native, $rend);)*)*
+        };
+    };
+}
+for_each_number!(accumulate_numbers);
+accumulate!(Uint, bool, Bool8);
 #[cfg(feature = "half")]
-accumulate_floats! {
-    half::f16, |x| x.to_f32();
-    half::bf16, |x| x.to_f32();
-}
+accumulate!(Real, f32, half::f16);
+#[cfg(feature = "half")]
+accumulate!(Real, f32, half::bf16);
 
-#[cfg(feature = "rend")]
-mod endian {
-    use rend::unaligned::*;
-    use rend::*;
+#[cfg(all(test, feature = "rend", feature = "num-complex"))]
+mod tests {
+    use super::*;
 
-    use super::{Accumulate, NarrowIntSum, WideIntSum, reduce_pairwise};
-
-    accumulate_integers! {
-        i16_be as i16, i32, i128, |x| x.to_native();
-        i16_le as i16, i32, i128, |x| x.to_native();
-        i16_ube as i16, i32, i128, |x| x.to_native();
-        i16_ule as i16, i32, i128, |x| x.to_native();
-        i32_be as i32, i64, i128, |x| x.to_native();
-        i32_le as i32, i64, i128, |x| x.to_native();
-        i32_ube as i32, i64, i128, |x| x.to_native();
-        i32_ule as i32, i64, i128, |x| x.to_native();
-        u16_be as u16, u32, u128, |x| x.to_native();
-        u16_le as u16, u32, u128, |x| x.to_native();
-        u16_ube as u16, u32, u128, |x| x.to_native();
-        u16_ule as u16, u32, u128, |x| x.to_native();
-        u32_be as u32, u64, u128, |x| x.to_native();
-        u32_le as u32, u64, u128, |x| x.to_native();
-        u32_ube as u32, u64, u128, |x| x.to_native();
-        u32_ule as u32, u64, u128, |x| x.to_native();
-    }
-    accumulate_floats! {
-        f32_be, |x| x.to_native();
-        f32_le, |x| x.to_native();
-        f32_ube, |x| x.to_native();
-        f32_ule, |x| x.to_native();
-        f64_be, |x| x.to_native();
-        f64_le, |x| x.to_native();
-        f64_ube, |x| x.to_native();
-        f64_ule, |x| x.to_native();
-    }
-    accumulate_long_integers! {
-        unsigned {
-            u64_be, |x| x.to_native();
-            u64_le, |x| x.to_native();
-            u64_ube, |x| x.to_native();
-            u64_ule, |x| x.to_native();
-        }
-        signed {
-            i64_be, |x| x.to_native();
-            i64_le, |x| x.to_native();
-            i64_ube, |x| x.to_native();
-            i64_ule, |x| x.to_native();
-        }
+    #[test]
+    fn complex_numbers_add_up_in_either_byte_order() {
+        let values = [Complex::new(1.5f32, -2.0), Complex::new(0.25, 8.0)];
+        let expected = Complex::new(1.75, 6.0);
+        let big = values.map(|z| Complex::new(rend::f32_be::from_native(z.re), rend::f32_be::from_native(z.im)));
+        let little = values.map(|z| Complex::new(rend::f32_le::from_native(z.re), rend::f32_le::from_native(z.im)));
+        assert_eq!((Accumulate::sum_slice(&big), Accumulate::sum_slice(&little)), (expected, expected));
     }
 }

@@ -1,88 +1,155 @@
-//! Blocks one after the other, or shared out between threads.
+//! The iterator over blocks. It can be split for several threads, and reports to its scan which bytes are in use.
 
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
-use ndarray::Dimension;
+use ndarray::{ArrayView, ArrayViewMut, Dimension, Shape};
 
+use super::BlocksBase;
 use super::partition::Partition;
-use super::{BlockElements, BlocksBase, Scan};
+use super::scan::{Intent, Scan};
+use crate::error::Result;
+use crate::parallel::{Threads, lock, run_jobs};
 
-/// Blocks that are still to come: some of a walk's, next to each other.
-struct Cursor<E> {
-    elements: E,
-    blocks: Range<usize>,
-    /// In bytes, what was handed out last and is not left yet.
-    held: Range<usize>,
+/// Elements in memory order, from which blocks are cut: `&[A]` and `&mut [A]`, and no others.
+pub trait BlockElements<D>: sealed::Sealed<D> + Default {
+    /// The view that a block is.
+    type View;
+    #[doc(hidden)]
+    fn split(self, at: usize) -> (Self, Self);
+    #[doc(hidden)]
+    fn into_view(self, shape: Shape<D>) -> Self::View;
 }
 
-impl<E> Cursor<E> {
-    fn new(elements: E, blocks: usize) -> Self {
-        Self { elements, blocks: 0..blocks, held: 0..0 }
+impl<'a, A, D: Dimension> BlockElements<D> for &'a [A] {
+    type View = ArrayView<'a, A, D>;
+
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
     }
 
-    fn next<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
-    where
-        E: BlockElements<D>,
-    {
-        self.let_go(walk);
-        let block = self.blocks.next()?;
-        let elements = partition.elements(block);
-        let (first, rest) = std::mem::take(&mut self.elements).split(elements.len());
-        self.elements = rest;
-        let end = self.blocks.clone().next_back().map_or(elements.end, |last| partition.elements(last).end);
-        self.hold(walk, partition, elements, end);
-        Some((block, first.into_view(partition.shape(block))))
+    fn into_view(self, shape: Shape<D>) -> Self::View {
+        // Cannot fail: `Partition::elements` and `Partition::shape` agree (a property test holds them to it).
+        ArrayView::from_shape(shape, self).expect("a block has as many elements as its shape")
+    }
+}
+
+impl<'a, A, D: Dimension> BlockElements<D> for &'a mut [A] {
+    type View = ArrayViewMut<'a, A, D>;
+
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
     }
 
-    fn next_back<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>) -> Option<(usize, E::View)>
-    where
-        E: BlockElements<D>,
-    {
-        self.let_go(walk);
-        let block = self.blocks.next_back()?;
-        let elements = partition.elements(block);
-        let rest = std::mem::take(&mut self.elements);
-        let at = rest.count() - elements.len();
-        let (rest, last) = rest.split(at);
-        self.elements = rest;
-        // Nothing is read ahead of a walk that goes backwards.
-        let end = elements.end;
-        self.hold(walk, partition, elements, end);
-        Some((block, last.into_view(partition.shape(block))))
+    fn into_view(self, shape: Shape<D>) -> Self::View {
+        // Cannot fail, as above.
+        ArrayViewMut::from_shape(shape, self).expect("a block has as many elements as its shape")
     }
+}
 
-    fn hold<D: Dimension>(&mut self, walk: &Scan<'_>, partition: &Partition<D>, elements: Range<usize>, end: usize) {
-        let size = partition.item().size();
-        self.held = elements.start * size..elements.end * size;
-        walk.enter(self.held.clone(), end * size);
+mod sealed {
+    use ndarray::Dimension;
+
+    /// Has a parameter because `BlockElements<D>` could otherwise be implemented for a `D` of another crate.
+    pub trait Sealed<D> {
+        const WRITES: bool;
     }
-
-    fn let_go(&mut self, walk: &Scan<'_>) {
-        if !self.held.is_empty() {
-            walk.leave(std::mem::take(&mut self.held));
-        }
+    impl<A, D: Dimension> Sealed<D> for &[A] {
+        const WRITES: bool = false;
+    }
+    impl<A, D: Dimension> Sealed<D> for &mut [A] {
+        const WRITES: bool = true;
     }
 }
 
 /// The blocks of an array, one after the other.
 ///
-/// A block is done with, for what goes on behind the walk, when the next one is asked for. It may still be used then:
-/// that costs time, and nothing else.
+/// The next call ends a block's turn: from then on its memory may be evicted. A block that is still used after that is
+/// read again, which costs time only.
 pub struct BlocksIter<'a, D, E> {
-    cursor: Cursor<E>,
-    partition: Partition<D>,
-    walk: Scan<'a>,
+    /// Those of the blocks that are left.
+    elements: E,
+    blocks: Range<usize>,
+    /// The bytes of the block handed out last, which the scan has entered and not left.
+    held: Range<usize>,
+    /// Where reading ahead must stop, in bytes.
+    end: usize,
+    pass: Arc<Pass<'a, D>>,
 }
 
-impl<'a, D: Dimension, E: BlockElements<D>> IntoIterator for BlocksBase<'a, D, E> {
-    type Item = E::View;
-    type IntoIter = BlocksIter<'a, D, E>;
+/// What all iterators over the blocks of one pass share.
+#[derive(Debug)]
+struct Pass<'a, D> {
+    partition: Partition<D>,
+    scan: Scan<'a>,
+}
 
-    fn into_iter(self) -> Self::IntoIter {
-        let (elements, partition, walk) = self.walk();
-        BlocksIter { cursor: Cursor::new(elements, partition.len()), partition, walk }
+impl<'a, D: Dimension, E: BlockElements<D>> BlocksIter<'a, D, E> {
+    pub(super) fn new(elements: E, partition: Partition<D>, scan: Scan<'a>) -> Self {
+        let (blocks, end) = (0..partition.len(), scan.len());
+        Self { elements, blocks, held: 0..0, end, pass: Arc::new(Pass { partition, scan }) }
+    }
+
+    /// Cuts off the first block, which the scan has not entered: its number, its bytes and its elements.
+    fn pop(&mut self) -> Option<(usize, Range<usize>, E)> {
+        let block = self.blocks.next()?;
+        let partition = &self.pass.partition;
+        let at = partition.elements(block);
+        let (first, rest) = std::mem::take(&mut self.elements).split(at.len());
+        self.elements = rest;
+        Some((block, partition.bytes(at), first))
+    }
+
+    /// Calls `work` with each block, its number and its elements, on several threads: with one thread in order. Each
+    /// thread has a state of its own; returns those of all threads.
+    ///
+    /// # Errors
+    /// That of the first block to fail. Else, if the scan writes, the first error of writing back.
+    pub(super) fn run<S: Send>(
+        self,
+        threads: usize,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize, E) -> Result<()> + Sync,
+    ) -> Result<Vec<S>>
+    where
+        E: Send,
+    {
+        let pass = Arc::clone(&self.pass);
+        let threads = Threads::Pool(threads.min(self.blocks.len()));
+        let blocks = Mutex::new(self);
+        let next = || lock(&blocks).pop();
+        let states = run_jobs(threads, state, next, |state, (block, bytes, elements)| {
+            pass.scan.enter(bytes.clone(), pass.scan.len());
+            work(state, block, elements)?;
+            pass.scan.leave(bytes);
+            Ok(())
+        })?;
+        drop(blocks);
+        // The last owner: the iterator is gone, and it was not split.
+        Arc::into_inner(pass).map_or(Ok(()), |pass| pass.scan.end())?;
+        Ok(states)
+    }
+
+    #[cfg(feature = "rayon")]
+    fn split_at(mut self, index: usize) -> (Self, Self) {
+        let middle = self.blocks.start + index;
+        let (partition, pass) = (&self.pass.partition, Arc::clone(&self.pass));
+        let at = partition.elements_of(self.blocks.start..middle);
+        let (left, right) = std::mem::take(&mut self.elements).split(at.len());
+        let end = partition.bytes(at).end;
+        let right = Self { elements: right, blocks: middle..self.blocks.end, held: 0..0, end: self.end, pass };
+        (self.elements, self.blocks.end, self.end) = (left, middle, end);
+        (self, right)
+    }
+}
+
+impl<D, E> BlocksIter<'_, D, E> {
+    fn leave_held(&mut self) {
+        if !self.held.is_empty() {
+            self.pass.scan.leave(std::mem::take(&mut self.held));
+        }
     }
 }
 
@@ -90,17 +157,29 @@ impl<D: Dimension, E: BlockElements<D>> Iterator for BlocksIter<'_, D, E> {
     type Item = E::View;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next(&self.walk, &self.partition).map(|(_, block)| block)
+        self.leave_held();
+        let (block, bytes, elements) = self.pop()?;
+        self.held = bytes;
+        self.pass.scan.enter(self.held.clone(), self.end);
+        Some(elements.into_view(self.pass.partition.shape(block)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.cursor.blocks.size_hint()
+        self.blocks.size_hint()
     }
 }
 
 impl<D: Dimension, E: BlockElements<D>> DoubleEndedIterator for BlocksIter<'_, D, E> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.cursor.next_back(&self.walk, &self.partition).map(|(_, block)| block)
+        self.leave_held();
+        let block = self.blocks.next_back()?;
+        let partition = &self.pass.partition;
+        let (rest, last) = std::mem::take(&mut self.elements).split(partition.elements_of(self.blocks.clone()).len());
+        self.elements = rest;
+        self.held = partition.bytes(partition.elements(block));
+        // Nothing is read ahead of a pass that goes backwards.
+        self.pass.scan.enter(self.held.clone(), self.held.end);
+        Some(last.into_view(self.pass.partition.shape(block)))
     }
 }
 
@@ -109,93 +188,25 @@ impl<D: Dimension, E: BlockElements<D>> FusedIterator for BlocksIter<'_, D, E> {
 
 impl<D, E> fmt::Debug for BlocksIter<'_, D, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlocksIter").field("blocks", &self.cursor.blocks).field("walk", &self.walk).finish()
+        f.debug_struct("BlocksIter").field("blocks", &self.blocks).field("scan", &self.pass.scan).finish()
     }
 }
 
-/// Whoever takes the blocks may stop at the last one, without asking for a further one.
+/// A caller need not ask for a further block after the last one.
 impl<D, E> Drop for BlocksIter<'_, D, E> {
     fn drop(&mut self) {
-        self.cursor.let_go(&self.walk);
+        self.leave_held();
     }
 }
 
-/// One thread's share, until it is split further.
-struct Part<'w, 'a, D, E> {
-    cursor: Cursor<E>,
-    partition: &'w Partition<D>,
-    walk: &'w Scan<'a>,
-}
-
-impl<D: Dimension, E: BlockElements<D>> Part<'_, '_, D, E> {
-    fn split(self, index: usize) -> (Self, Self) {
-        let Part { cursor: Cursor { elements, blocks, .. }, partition, walk } = self;
-        let middle = blocks.start + index;
-        let before = blocks.start..middle;
-        let bounds = before.clone().next().zip(before.clone().next_back());
-        let at = bounds.map_or(0, |(first, last)| partition.elements(last).end - partition.elements(first).start);
-        let (left, right) = elements.split(at);
-        let part = |elements, blocks| Part { cursor: Cursor { elements, blocks, held: 0..0 }, partition, walk };
-        (part(left, before), part(right, middle..blocks.end))
-    }
-}
-
-/// Cuts all blocks into so many stretches of about the same length.
-pub(super) fn split_evenly<'w, 'a, D: Dimension, E: BlockElements<D>>(
-    elements: E,
-    partition: &'w Partition<D>,
-    walk: &'w Scan<'a>,
-    count: usize,
-) -> Vec<PartIter<'w, 'a, D, E>> {
-    let mut rest = Part { cursor: Cursor::new(elements, partition.len()), partition, walk };
-    let mut split_evenly = Vec::with_capacity(count);
-    for left in (1..=count).rev() {
-        let share = rest.cursor.blocks.len().div_ceil(left);
-        let (first, others) = rest.split(share);
-        split_evenly.push(PartIter(first));
-        rest = others;
-    }
-    split_evenly
-}
-
-pub(super) struct PartIter<'w, 'a, D, E>(Part<'w, 'a, D, E>);
-
-impl<D: Dimension, E: BlockElements<D>> PartIter<'_, '_, D, E> {
-    /// The next block, and which it is.
-    pub(super) fn next_numbered(&mut self) -> Option<(usize, E::View)> {
-        self.0.cursor.next(self.0.walk, self.0.partition)
-    }
-
-    /// Where the part ends, counted in the array's elements.
-    pub(super) fn end(&self) -> usize {
-        self.0.cursor.blocks.clone().next_back().map_or(0, |last| self.0.partition.elements(last).end)
-    }
-}
-
-impl<D: Dimension, E: BlockElements<D>> Iterator for PartIter<'_, '_, D, E> {
+impl<'a, D: Dimension, E: BlockElements<D>> IntoIterator for BlocksBase<'a, D, E> {
     type Item = E::View;
+    type IntoIter = BlocksIter<'a, D, E>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.cursor.next(self.0.walk, self.0.partition).map(|(_, block)| block)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.cursor.blocks.size_hint()
-    }
-}
-
-impl<D: Dimension, E: BlockElements<D>> DoubleEndedIterator for PartIter<'_, '_, D, E> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.0.cursor.next_back(self.0.walk, self.0.partition).map(|(_, block)| block)
-    }
-}
-
-impl<D: Dimension, E: BlockElements<D>> ExactSizeIterator for PartIter<'_, '_, D, E> {}
-
-/// As for all blocks.
-impl<D, E> Drop for PartIter<'_, '_, D, E> {
-    fn drop(&mut self) {
-        self.0.cursor.let_go(self.0.walk);
+    fn into_iter(self) -> Self::IntoIter {
+        let partition = self.partition();
+        let intent = if E::WRITES { Intent::Update } else { Intent::Read };
+        BlocksIter::new(self.elements, partition, Scan::new(self.pages, self.options, intent))
     }
 }
 
@@ -210,13 +221,11 @@ mod parallel {
     use super::*;
 
     /// The blocks of an array, shared out between threads.
-    pub struct ParBlocksIter<'a, D, E> {
-        blocks: BlocksBase<'a, D, E>,
-    }
+    pub struct ParBlocksIter<'a, D, E>(BlocksBase<'a, D, E>);
 
     impl<D: Dimension, E> fmt::Debug for ParBlocksIter<'_, D, E> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_tuple("ParBlocksIter").field(&self.blocks).finish()
+            f.debug_tuple("ParBlocksIter").field(&self.0).finish()
         }
     }
 
@@ -226,7 +235,7 @@ mod parallel {
         type Iter = ParBlocksIter<'a, D, E>;
 
         fn into_par_iter(self) -> Self::Iter {
-            ParBlocksIter { blocks: self }
+            ParBlocksIter(self)
         }
     }
 
@@ -244,7 +253,7 @@ mod parallel {
 
     impl<D: Dimension, E: BlockElements<D, View: Send> + Send> IndexedParallelIterator for ParBlocksIter<'_, D, E> {
         fn len(&self) -> usize {
-            self.blocks.partition().len()
+            self.0.partition().len()
         }
 
         fn drive<C: Consumer<Self::Item>>(self, consumer: C) -> C::Result {
@@ -252,22 +261,24 @@ mod parallel {
         }
 
         fn with_producer<P: ProducerCallback<Self::Item>>(self, callback: P) -> P::Output {
-            let (elements, partition, walk) = self.blocks.walk();
-            let cursor = Cursor::new(elements, partition.len());
-            callback.callback(Part { cursor, partition: &partition, walk: &walk })
+            callback.callback(BlocksProducer(self.0.into_iter()))
         }
     }
 
-    impl<'w, 'a, D: Dimension, E: BlockElements<D, View: Send> + Send> Producer for Part<'w, 'a, D, E> {
+    /// Keeps rayon's plumbing off the public iterator.
+    struct BlocksProducer<'a, D, E>(BlocksIter<'a, D, E>);
+
+    impl<'a, D: Dimension, E: BlockElements<D, View: Send> + Send> Producer for BlocksProducer<'a, D, E> {
         type Item = E::View;
-        type IntoIter = PartIter<'w, 'a, D, E>;
+        type IntoIter = BlocksIter<'a, D, E>;
 
         fn into_iter(self) -> Self::IntoIter {
-            PartIter(self)
+            self.0
         }
 
         fn split_at(self, index: usize) -> (Self, Self) {
-            self.split(index)
+            let (left, right) = self.0.split_at(index);
+            (Self(left), Self(right))
         }
     }
 }

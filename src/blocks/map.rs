@@ -1,50 +1,49 @@
-//! Elementwise from files into a file, in bounded memory.
-
-use std::ops::Range;
-use std::sync::Mutex;
+//! Elementwise results from one or two files into another, in bounded memory.
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
 use super::Blocks;
-use super::iter::split_evenly;
+use super::iter::{BlockElements, BlocksIter};
 use super::partition::BlockSize;
-use super::scan::{Intent, Scan, ScanOptions};
+use super::scan::{Intent, Scan};
 use crate::arch::nontemporal::{self, with_nontemporal_stores};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Layout;
 use crate::mode::Persistent;
 use crate::parallel::OnProgress;
-use crate::parallel::{CancelFlag, lock, run_on_pool};
 use crate::storage::Pages;
 
-/// What is computed before it is written: as much as a core's own cache holds.
-const IN_ORDER: usize = 256 * 1024;
+/// A block's size in bytes by default. It is computed in a buffer and then written: both fit in a core's own cache.
+const BLOCK: usize = 256 * 1024;
 
-/// The same where the source has the other order: the larger, the less often a page of it is visited.
-const ACROSS: usize = 4 << 20;
+/// The same if a source has the other order: the larger a block, the less often it visits each page of that source.
+const OTHER_ORDER_BLOCK: usize = 4 << 20;
 
-/// How much of a source in the other order is visited before its pages are let go of.
-const SLAB: usize = 16 << 20;
+/// How much of a source in the other order is visited before its pages are evicted, in bytes: this bounds the memory
+/// that it takes.
+const OTHER_ORDER_SLAB: usize = 16 << 20;
 
-impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
-    /// Stores `f` of each element in `out`, an array of the same shape in a file. The element and the order may differ.
+impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
+    /// Stores `f` of each element in `out`, an array of the same shape in a file. The element type and the order may
+    /// differ.
     ///
-    /// (With another order, the elements are read in blocks of those of `out`; where both arrays are larger than memory,
-    /// [`assign_tiled_with`](MmapArrayBase::assign_tiled_with) reads each of their pages less often.)
+    /// (If the order differs, the elements are read in blocks of those of `out`. Then
+    /// [`assign_tiled_with`](MmapArrayBase::assign_tiled_with) is faster if `out` is in memory, and reads each page
+    /// less often if the arrays are larger than memory.)
     ///
-    /// Memory stays bounded, as for every walk: results are written to the file block by block, and never pile up.
-    /// [`bytes`](Self::bytes) and [`rows`](Self::rows) are then those of `out`. By default what is written stays in the
-    /// system's cache if all of it fits, and is brought to the disk by [`flush`](MmapArrayBase::flush); with
-    /// [`keep_cached(false)`](Self::keep_cached) it is on its way there at once, and leaves the cache, so that a `flush`
-    /// at the end has next to nothing left to do.
+    /// Memory stays bounded, as in every pass: results are written to the file block by block, and never pile up.
+    /// [`bytes`](Self::bytes) and [`rows`](Self::rows) then count in `out`. By default the results stay in the page
+    /// cache if all arrays fit, and [`flush`](MmapArrayBase::flush) brings them to the disk. With
+    /// [`keep_cached(false)`](Self::keep_cached) each block is written back at once and leaves the cache, so that a
+    /// `flush` at the end has next to nothing left to do.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`], before anything is written. If the disk fails or is full, or the file of `out` is
-    /// cut, or there is no memory for a block: [`ErrorKind::Io`], [`ErrorKind::Fault`] or [`ErrorKind::Truncated`]; then,
-    /// as after a panic in `f`, some of `out` is written. [`ErrorKind::Poisoned`] after an earlier failure of `out`. A failure of a source is one of this
-    /// call under [`guarded`](MmapArrayBase::guarded): `a.guarded(|_| a.blocks().map_into(&mut out, f))`.
+    /// truncated, or there is no memory for a block: [`ErrorKind::Io`], [`ErrorKind::Fault`] or
+    /// [`ErrorKind::Truncated`]. Then, as after a panic in `f`, some of `out` is written. [`ErrorKind::Poisoned`] after
+    /// an earlier failure of `out`. A failure of a source becomes an error of this call under
+    /// [`guarded`](MmapArrayBase::guarded): `a.guarded(|_| a.blocks().map_into(&mut out, f))`.
     ///
     /// ```
     /// use ndarray::ShapeBuilder;
@@ -63,20 +62,15 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
         E: Dimension,
         M: Persistent,
     {
-        let a = Source::new(self.elements, self.layout, self.pages, out)?;
-        let how = Elementwise { size: self.size, threads: self.threads(), habits: self.habits, sources: vec![a.lies] };
-        how.write(
-            out,
-            |range, to| to.iter_mut().zip(&a.elements[range]).for_each(|(to, &x)| *to = f(x)),
-            |origin, to| {
-                let x = a.part(origin, to.raw_dim());
-                Zip::from(to).and(x).for_each(|to, &x| *to = f(x));
-            },
-        )
+        let a = Operand::new(&self, out)?;
+        self.write_into(out, &[a.source], |origin, to| {
+            let x = a.part(origin, to.raw_dim());
+            Zip::from(to).and(x).for_each(|to, &x| *to = f(x));
+        })
     }
 
-    /// Stores `f` of each element and its counterpart in `b` in `out`: [`map_into`](Self::map_into) for two sources, of
-    /// the same shape, whatever their orders.
+    /// Stores `f` of each element and its counterpart in `b` in `out`: [`map_into`](Self::map_into) for two sources of
+    /// the same shape, in any orders.
     ///
     /// # Errors
     /// Those of [`map_into`](Self::map_into).
@@ -106,72 +100,138 @@ impl<'a, A: Copy + Sync, D: Dimension> Blocks<'a, A, D> {
         E: Dimension,
         M: Persistent,
     {
-        let a = Source::new(self.elements, self.layout, self.pages, out)?;
-        let second = b.blocks();
-        let b = Source::new(second.elements, second.layout, second.pages, out)?;
-        let how = Elementwise {
-            size: self.size,
-            threads: self.threads(),
-            habits: self.habits,
-            sources: vec![a.lies, b.lies],
+        let (a, b) = (Operand::new(&self, out)?, Operand::new(&b.blocks(), out)?);
+        self.write_into(out, &[a.source, b.source], |origin, to| {
+            let (x, y) = (a.part(origin, to.raw_dim()), b.part(origin, to.raw_dim()));
+            Zip::from(to).and(x).and(y).for_each(|to, &x, &y| *to = f(x, y));
+        })
+    }
+
+    /// Fills `out` block by block by `f`, which is passed the index of the first of the elements to fill.
+    fn write_into<'s, C, E, M>(
+        self,
+        out: &mut MmapArrayBase<C, E, M>,
+        sources: &[Source<'s>],
+        f: impl Fn(&E, ArrayViewMut<'_, C, E>) + Sync,
+    ) -> Result<()>
+    where
+        C: AnyBitPattern + NoUninit + Send + Sync,
+        E: Dimension,
+        M: Persistent,
+    {
+        let threads = self.threads();
+        let (view, layout, pages) = out.view_mut_and_pages();
+        let (other_order, same_order): (Vec<_>, Vec<_>) =
+            sources.iter().copied().partition(|source| source.other_order);
+        let default = if other_order.is_empty() { BLOCK } else { OTHER_ORDER_BLOCK };
+        let partition = layout.partition(self.size.unwrap_or(BlockSize::Bytes(default)));
+        let bytes = sources.iter().fold(pages.len(), |sum, source| sum.saturating_add(source.pages.len()));
+        let (evict, keep_cached) = self.options.decide(bytes);
+        let read = |s: &Source<'s>| (Scan::decided(s.pages, (evict, keep_cached), None, Intent::Read), s.item);
+        let reads: Vec<_> = same_order.iter().map(read).collect();
+        // The caller configured a pass over the first source: progress is reported in its bytes.
+        let total = sources.first().map_or(0, |source| source.pages.len() as u64);
+        let progress = self.options.progress.map(|mut report| -> OnProgress<'_> {
+            Box::new(move |done, of| report((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
+        });
+        let strategy = if pages.can_be_written_by_calls() && !pages.look_present() {
+            WriteStrategy::Pwrite
+        } else if pages.len() >= nontemporal::MIN_BYTES {
+            WriteStrategy::NonTemporal
+        } else {
+            WriteStrategy::InPlace
         };
-        how.write(
-            out,
-            |range, to| {
-                let pairs = a.elements[range.clone()].iter().zip(&b.elements[range]);
-                to.iter_mut().zip(pairs).for_each(|(to, (&x, &y))| *to = f(x, y));
-            },
-            |origin, to| {
-                let (x, y) = (a.part(origin, to.raw_dim()), b.part(origin, to.raw_dim()));
-                Zip::from(to).and(x).and(y).for_each(|to, &x, &y| *to = f(x, y));
-            },
-        )
+
+        let fill = |block: usize, to: &mut [C]| {
+            let (mut origin, mut to) = (partition.origin(block), to.into_view(partition.shape(block)));
+            if other_order.is_empty() {
+                return f(&origin, to);
+            }
+            // In slabs of few rows of those sources, so that they can be evicted.
+            let axis = layout.order().other().axis(0, to.ndim());
+            let row = other_order.iter().map(|source| source.row).max().unwrap_or(1);
+            for slab in to.axis_chunks_iter_mut(Axis(axis), (OTHER_ORDER_SLAB / row).max(1)) {
+                let rows = origin[axis]..origin[axis] + slab.len_of(Axis(axis));
+                f(&origin, slab);
+                for source in other_order.iter().filter(|_| evict) {
+                    // A hint. A source that cannot be written back reports that itself.
+                    let _ = source.pages.evict(rows.start * source.row..rows.end * source.row);
+                }
+                origin[axis] = rows.end;
+            }
+        };
+        let work = |buffer: &mut Vec<C>, block, to: &mut [C]| {
+            let at = partition.elements(block);
+            let bytes_of = |item: usize| at.start * item..at.end * item;
+            reads.iter().for_each(|(scan, item)| scan.enter(bytes_of(*item), scan.len()));
+            if strategy == WriteStrategy::InPlace {
+                fill(block, to);
+            } else {
+                let more = at.len().saturating_sub(buffer.len());
+                let no_memory =
+                    |_| Error::io("cannot allocate memory for a block", std::io::ErrorKind::OutOfMemory.into());
+                buffer.try_reserve_exact(more).map_err(no_memory)?;
+                buffer.resize(at.len(), C::zeroed());
+                fill(block, buffer);
+                if strategy == WriteStrategy::Pwrite {
+                    // A write to a file that was truncated would extend it again, with zeros in the gap.
+                    pages.check_file()?;
+                    pages.write_over(to, buffer)?;
+                } else {
+                    with_nontemporal_stores(|stores| stores.copy_from_slice(to, buffer));
+                }
+            }
+            reads.iter().for_each(|(scan, item)| scan.leave(bytes_of(*item)));
+            Ok(())
+        };
+        let elements = view.into_slice_memory_order().unwrap_or_default();
+        let scan = Scan::decided(pages, (evict, keep_cached), progress, Intent::Overwrite);
+        let blocks = BlocksIter::new(elements, partition.clone(), scan);
+        let written = pages.guarded(|| {
+            pages.check_file()?;
+            blocks.run(threads, Vec::new, work)
+        });
+        written.flatten().map(drop).map_err(|e| out.named(e))
     }
 }
 
-/// An array to be read, in the dimension of the one to be written.
-struct Source<'s, A, E> {
-    elements: &'s [A],
+/// An array to be read, in the dimension type of the one to be written.
+struct Operand<'s, A, E> {
     view: ArrayView<'s, A, E>,
-    lies: SourceLayout<'s>,
+    source: Source<'s>,
 }
 
-/// How a source lies in memory, whatever its element is.
+/// What the pass must know of an array to be read, whatever its element type.
 #[derive(Clone, Copy)]
-struct SourceLayout<'s> {
+struct Source<'s> {
     pages: Pages<'s>,
-    /// In bytes, an element.
+    /// Of an element, in bytes.
     item: usize,
-    /// In bytes, a step of its outermost axis.
+    /// Of one step of the outermost axis in memory, in bytes.
     row: usize,
-    /// In another order than the array to be written.
+    /// Whether its order is not that of the array to be written.
     other_order: bool,
 }
 
-impl<'s, A, E: Dimension> Source<'s, A, E> {
-    fn new<D: Dimension, C, M>(
-        elements: &'s [A],
-        layout: &'s Layout<D>,
-        pages: Pages<'s>,
-        out: &MmapArrayBase<C, E, M>,
-    ) -> Result<Self> {
+impl<'s, A, E: Dimension> Operand<'s, A, E> {
+    fn new<D: Dimension, C, M>(from: &Blocks<'s, A, D>, out: &MmapArrayBase<C, E, M>) -> Result<Self> {
+        let (layout, to) = (from.layout, out.layout());
         let mismatch = || {
-            let message = format!("a source of shape {:?} does not fit shape {:?}", layout.axes(), out.layout().axes());
+            let message = format!("a source of shape {:?} does not fit shape {:?}", layout.axes(), to.axes());
             out.named(Error::new(ErrorKind::ShapeMismatch, message))
         };
-        if layout.axes() != out.layout().axes() {
+        if layout.axes() != to.axes() {
             return Err(mismatch());
         }
-        let view = ArrayView::from_shape(layout.to_shape(), elements).map_err(|_| mismatch())?;
+        let view = ArrayView::from_shape(layout.to_shape(), from.elements).map_err(|_| mismatch())?;
         let view = view.into_dimensionality().map_err(|_| mismatch())?;
-        let item = layout.item().size();
         let row = layout.bytes() / layout.rows().max(1);
         // With one long axis both orders are the same layout.
-        let other_order =
-            layout.order() != out.layout().order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
-        Ok(Self { elements, view, lies: SourceLayout { pages, item, row, other_order } })
+        let other_order = layout.order() != to.order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
+        Ok(Self { view, source: Source { pages: from.pages, item: layout.item().size(), row, other_order } })
     }
 
+    /// The elements from the index `origin` on, of shape `dim`.
     fn part(&self, origin: &E, dim: E) -> ArrayView<'s, A, E> {
         let mut part = self.view.clone();
         part.slice_each_axis_inplace(|axis| {
@@ -182,128 +242,13 @@ impl<'s, A, E: Dimension> Source<'s, A, E> {
     }
 }
 
-/// How results reach the array.
+/// How a block gets from its buffer into the array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WriteStrategy {
-    /// Where its pages are not in memory, and need not be brought there to be overwritten.
-    PwriteCopy,
-    /// Where there is more than a cache holds.
-    PastCache,
+    /// By system calls: the array's pages are not in memory, and need not be read to be overwritten.
+    Pwrite,
+    /// By non-temporal stores: the array does not fit in the processor's cache.
+    NonTemporal,
+    /// It is computed in place.
     InPlace,
-}
-
-/// A walk over an array to be written, and those it is computed from.
-struct Elementwise<'a> {
-    size: Option<BlockSize>,
-    threads: usize,
-    habits: ScanOptions<'a>,
-    sources: Vec<SourceLayout<'a>>,
-}
-
-impl Elementwise<'_> {
-    /// Fills `out` block by block: by `in_order`, which is told the elements' places in memory, where all sources have
-    /// its order; else by `other_order`, which is told the index of the first.
-    fn write<C, E, M>(
-        self,
-        out: &mut MmapArrayBase<C, E, M>,
-        in_order: impl Fn(Range<usize>, &mut [C]) + Sync,
-        other_order: impl Fn(&E, &mut ArrayViewMut<'_, C, E>) + Sync,
-    ) -> Result<()>
-    where
-        C: AnyBitPattern + NoUninit + Send + Sync,
-        E: Dimension,
-        M: Persistent,
-    {
-        let Elementwise { size, threads, habits, sources } = self;
-        let (view, layout, pages) = out.view_mut_and_pages();
-        let is_across = sources.iter().any(|s| s.other_order);
-        let size = size.unwrap_or(BlockSize::Bytes(if is_across { ACROSS } else { IN_ORDER }));
-        let partition = layout.partition(size);
-        let all = sources.iter().fold(pages.len(), |sum, s| sum.saturating_add(s.pages.len()));
-        let (evict, keep_cached) = habits.decide(all);
-        let mut readings = Vec::new();
-        for s in sources.iter().filter(|s| !s.other_order) {
-            readings.push((Scan::decided(s.pages, evict, keep_cached, None, Intent::Read), s.item));
-        }
-        // What was done is told in bytes of the array that is walked, whatever is written for them.
-        let total = sources.first().map_or(0, |s| s.pages.len() as u64);
-        let progress = habits.progress.map(|mut tell| -> OnProgress<'_> {
-            Box::new(move |done, of| tell((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
-        });
-        let writing = Scan::decided(pages, evict, keep_cached, progress, Intent::Overwrite);
-        let how = if pages.can_be_written_by_calls() && !pages.look_present() {
-            WriteStrategy::PwriteCopy
-        } else if pages.len() >= nontemporal::WORTH_IT {
-            WriteStrategy::PastCache
-        } else {
-            WriteStrategy::InPlace
-        };
-        let failed = Mutex::new(None);
-        let stop = CancelFlag::default();
-        let split_evenly =
-            split_evenly(view.into_slice_memory_order().unwrap_or_default(), &partition, &writing, threads);
-        let split_evenly = Mutex::new(split_evenly);
-
-        let fill = |block: usize, to: &mut [C]| {
-            if !is_across {
-                return in_order(partition.elements(block), to);
-            }
-            let Ok(mut to) = ArrayViewMut::from_shape(partition.shape(block), to) else {
-                unreachable!("a block has as many elements as its shape");
-            };
-            let axis = layout.order().other().axis(0, to.ndim());
-            let row = sources.iter().filter(|s| s.other_order).map(|s| s.row).max().unwrap_or(1);
-            let step = (SLAB / row).max(1);
-            let mut origin = partition.origin(block);
-            for mut slab in to.axis_chunks_iter_mut(Axis(axis), step) {
-                other_order(&origin, &mut slab);
-                let rows = origin[axis]..origin[axis] + slab.len_of(Axis(axis));
-                for source in sources.iter().filter(|s| s.other_order && evict) {
-                    // A hint: it is the source's affair if it cannot be written back.
-                    let _ = source.pages.evict(rows.start * source.row..rows.end * source.row);
-                }
-                origin[axis] = rows.end;
-            }
-        };
-        let work = || {
-            let Some(mut mine) = lock(&split_evenly).pop() else { return };
-            let end = mine.end();
-            let mut buffer = Vec::new();
-            while !stop.is_set()
-                && let Some((block, mut to)) = mine.next_numbered()
-            {
-                let at = partition.elements(block);
-                readings.iter().for_each(|(walk, item)| walk.enter(at.start * item..at.end * item, end * item));
-                let to = to.as_slice_memory_order_mut().unwrap_or_default();
-                let written = if how == WriteStrategy::InPlace {
-                    fill(block, to);
-                    Ok(())
-                } else if buffer.try_reserve_exact(at.len().saturating_sub(buffer.len())).is_err() {
-                    Err(Error::io("cannot allocate memory for a block", std::io::ErrorKind::OutOfMemory.into()))
-                } else {
-                    buffer.resize(at.len(), C::zeroed());
-                    fill(block, &mut buffer);
-                    if how == WriteStrategy::PwriteCopy {
-                        // Writing would make a file that was truncated longer again, with nothing in the gap.
-                        pages.check_file().and_then(|()| pages.write_over(to, &buffer))
-                    } else {
-                        with_nontemporal_stores(|stores| stores.copy_from_slice(to, &buffer));
-                        Ok(())
-                    }
-                };
-                readings.iter().for_each(|(walk, item)| walk.leave(at.start * item..at.end * item));
-                if let Err(e) = written {
-                    lock(&failed).get_or_insert(e);
-                    stop.set();
-                }
-            }
-        };
-        let written = pages.guarded(|| {
-            pages.check_file()?;
-            run_on_pool(threads, || stop.on_panic(work));
-            lock(&failed).take().map_or(Ok(()), Err)
-        });
-        drop(split_evenly);
-        written.flatten().and_then(|()| writing.end()).map_err(|e| out.named(e))
-    }
 }

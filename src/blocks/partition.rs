@@ -1,4 +1,4 @@
-//! An array cut into blocks: pieces that lie in one stretch of memory each, one after the other.
+//! An array cut into blocks, each of which is one range of memory.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use ndarray::{Dimension, Shape, ShapeBuilder};
 use crate::element::ElementLayout;
 use crate::layout::{Layout, Order};
 
-/// How large the blocks of a walk are. Zero counts as one.
+/// How large blocks are. Zero counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockSize {
-    /// As many whole rows as fit in so many bytes; a row that does not is cut further.
+    /// As many whole rows as fit in so many bytes. A row that does not fit is cut along the next axis.
     Bytes(usize),
     /// So many rows, however large.
     Rows(usize),
@@ -18,8 +18,8 @@ pub(crate) enum BlockSize {
 
 /// The blocks of an array, numbered in memory order.
 ///
-/// One axis is cut into pieces. A block has length 1 on the axes outside of it (in memory), a piece of it, and all of
-/// the axes inside: so it is one stretch of memory.
+/// One axis is cut. A block has length 1 on the axes outside of it (in memory), at most `length` on the axis itself,
+/// and all of the axes inside: so it is one range of memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Partition<D> {
     dim: D,
@@ -29,8 +29,8 @@ pub(crate) struct Partition<D> {
     cut: usize,
     /// Its length.
     axis: usize,
-    /// How much of it a block has; the last of each row of pieces may have less.
-    piece: usize,
+    /// A block's length along it. The last block before the axis ends may be shorter.
+    length: usize,
     /// Elements of one step along it.
     inner: usize,
     blocks: usize,
@@ -42,20 +42,21 @@ impl<D: Dimension> Layout<D> {
         let (dim, order, item, ndim) = (self.dim().clone(), self.order(), self.item(), self.dim().ndim());
         let elements = self.bytes() / item.size();
         if elements == 0 {
-            return Partition { dim, order, item, cut: 0, axis: 1, piece: 1, inner: 1, blocks: 0 };
+            return Partition { dim, order, item, cut: 0, axis: 1, length: 1, inner: 1, blocks: 0 };
         }
         let (mut cut, mut outer, mut inner) = (0, 1, elements);
         loop {
             // An array without axes is one block of one element, as if it had one axis of length 1.
             let axis = if ndim == 0 { 1 } else { dim[order.axis(cut, ndim)] };
             inner /= axis;
-            let piece = match size {
+            let length = match size {
                 BlockSize::Rows(rows) => rows.max(1),
                 BlockSize::Bytes(bytes) => bytes / (inner * item.size()),
             };
-            if piece > 0 || cut + 1 >= ndim {
-                let piece = piece.clamp(1, axis);
-                return Partition { dim, order, item, cut, axis, piece, inner, blocks: outer * axis.div_ceil(piece) };
+            if length > 0 || cut + 1 >= ndim {
+                let length = length.clamp(1, axis);
+                let blocks = outer * axis.div_ceil(length);
+                return Partition { dim, order, item, cut, axis, length, inner, blocks };
             }
             outer *= axis;
             cut += 1;
@@ -63,11 +64,7 @@ impl<D: Dimension> Layout<D> {
     }
 }
 
-impl<D: Dimension> Partition<D> {
-    pub(crate) fn item(&self) -> ElementLayout {
-        self.item
-    }
-
+impl<D> Partition<D> {
     /// The number of blocks.
     pub(crate) fn len(&self) -> usize {
         self.blocks
@@ -80,6 +77,28 @@ impl<D: Dimension> Partition<D> {
         (start + along.start) * self.inner..(start + along.end) * self.inner
     }
 
+    /// Those of consecutive blocks.
+    pub(crate) fn elements_of(&self, blocks: Range<usize>) -> Range<usize> {
+        if blocks.is_empty() {
+            return 0..0;
+        }
+        self.elements(blocks.start).start..self.elements(blocks.end - 1).end
+    }
+
+    /// The bytes of some elements.
+    pub(crate) fn bytes(&self, elements: Range<usize>) -> Range<usize> {
+        elements.start * self.item.size()..elements.end * self.item.size()
+    }
+
+    /// The index of a block along the axes outside of the cut one, and its range along that axis.
+    fn place(&self, block: usize) -> (usize, Range<usize>) {
+        let blocks = self.axis.div_ceil(self.length);
+        let start = block % blocks * self.length;
+        (block / blocks, start..self.axis.min(start + self.length))
+    }
+}
+
+impl<D: Dimension> Partition<D> {
     /// The shape of a block: as many axes as the array has, in its order.
     pub(crate) fn shape(&self, block: usize) -> Shape<D> {
         let mut dim = self.dim.clone();
@@ -107,13 +126,6 @@ impl<D: Dimension> Partition<D> {
             }
         }
         origin
-    }
-
-    /// How often the axes outside the cut one have stepped before this block, and its piece of that axis.
-    fn place(&self, block: usize) -> (usize, Range<usize>) {
-        let pieces = self.axis.div_ceil(self.piece);
-        let start = block % pieces * self.piece;
-        (block / pieces, start..self.axis.min(start + self.piece))
     }
 }
 

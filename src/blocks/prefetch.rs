@@ -1,4 +1,4 @@
-//! Threads that read ahead of a walk, window by window.
+//! Threads that read ahead of a pass, window by window.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use super::segments::Segments;
 use crate::parallel::lock;
 use crate::storage::PrefetchSource;
 
-/// Two keep a disk busy while one of them is being told of the next window.
-const READERS: usize = 2;
+/// One reads while the other one prepares its next read (bench `blocks`, "cold sum").
+const PREFETCH_THREADS: usize = 2;
 
-/// They own what they read by, and end with this.
+/// The threads own what they need to read, and end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Prefetcher {
     shared: Arc<Shared>,
@@ -21,27 +21,26 @@ pub(super) struct Prefetcher {
 #[derive(Debug)]
 struct Shared {
     source: PrefetchSource,
-    units: Arc<Segments>,
+    segments: Arc<Segments>,
     queue: Mutex<Queue>,
-    asked: Condvar,
+    requested: Condvar,
     fetched: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Windows.
-    wanted: VecDeque<usize>,
+    requested: VecDeque<usize>,
     being_fetched: Vec<usize>,
     closed: bool,
 }
 
 impl Prefetcher {
-    /// `None` where no thread can be had: then the walk reads for itself.
-    pub(super) fn start(source: PrefetchSource, units: &Arc<Segments>) -> Option<Self> {
-        let units = Arc::clone(units);
-        let (queue, asked, fetched) = Default::default();
-        let shared = Arc::new(Shared { source, units, queue, asked, fetched });
-        let threads: Vec<_> = (0..READERS)
+    /// `None` if no thread can be started: then the pass reads for itself.
+    pub(super) fn start(source: PrefetchSource, segments: &Arc<Segments>) -> Option<Self> {
+        let segments = Arc::clone(segments);
+        let (queue, requested, fetched) = Default::default();
+        let shared = Arc::new(Shared { source, segments, queue, requested, fetched });
+        let threads: Vec<_> = (0..PREFETCH_THREADS)
             .map_while(|_| {
                 let shared = Arc::clone(&shared);
                 thread::Builder::new().name("read-ahead".into()).spawn(move || shared.serve()).ok()
@@ -50,17 +49,17 @@ impl Prefetcher {
         (!threads.is_empty()).then_some(Self { shared, threads })
     }
 
-    /// Asks for a window, and returns.
-    pub(super) fn ask_for(&self, window: usize) {
-        lock(&self.shared.queue).wanted.push_back(window);
-        self.shared.asked.notify_one();
+    /// Requests a window, without waiting for it.
+    pub(super) fn request(&self, window: usize) {
+        lock(&self.shared.queue).requested.push_back(window);
+        self.shared.requested.notify_one();
     }
 
-    /// Returns once a window that was asked for is there. (Reading it twice at a time would take longer than waiting.)
+    /// Returns once a requested window has been fetched. If no thread has begun to, this one fetches it.
     pub(super) fn wait_for(&self, window: usize) {
         let mut queue = lock(&self.shared.queue);
-        if let Some(place) = queue.wanted.iter().position(|&wanted| wanted == window) {
-            queue.wanted.remove(place);
+        if let Some(place) = queue.requested.iter().position(|&requested| requested == window) {
+            queue.requested.remove(place);
             queue.being_fetched.push(window);
             drop(queue);
             return self.shared.fetch(window);
@@ -75,23 +74,23 @@ impl Shared {
     fn serve(&self) {
         let mut queue = lock(&self.queue);
         while !queue.closed {
-            match queue.wanted.pop_front() {
+            match queue.requested.pop_front() {
                 Some(window) => {
                     queue.being_fetched.push(window);
                     drop(queue);
                     self.fetch(window);
                     queue = lock(&self.queue);
                 }
-                None => queue = self.asked.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                None => queue = self.requested.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    /// What the walk is done with already is not read again.
     fn fetch(&self, window: usize) {
-        let units = self.units.of_window(window);
-        if let Some(first) = units.clone().find(|&n| !self.units.is_finished(n)) {
-            self.source.fetch(self.units.bytes(first..units.end));
+        let segments = self.segments.of_window(window);
+        // The pass may have overtaken the request: what it is done with must not be read again.
+        if let Some(first) = segments.clone().find(|&n| !self.segments.is_finished(n)) {
+            self.source.fetch(self.segments.bytes(first..segments.end));
         }
         lock(&self.queue).being_fetched.retain(|&fetched| fetched != window);
         self.fetched.notify_all();
@@ -101,9 +100,9 @@ impl Shared {
 impl Drop for Prefetcher {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
-        self.shared.asked.notify_all();
+        self.shared.requested.notify_all();
         for thread in self.threads.drain(..) {
-            // A reader runs no code of the caller's: there is no panic to pass on.
+            // These threads run no code of the caller's, so there is no panic to pass on.
             let _ = thread.join();
         }
     }

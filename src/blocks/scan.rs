@@ -1,42 +1,36 @@
-//! What goes on below a walk: pages are read ahead of it, evicted behind it, and written back where it writes.
+//! What happens below a pass: pages are read ahead of it and evicted behind it, and written back before if it writes.
 //!
-//! Everything is counted in [`Segments`]: one is evicted once every byte of it was walked, whoever walked it and in
-//! whatever order. That nothing is evicted which is not on the disk is not this module's to see to: [`Pages`] does.
+//! Bytes are counted in [`Segments`]. One is evicted once the pass has left all of its bytes, on whatever threads and
+//! in whatever order. This module need not ensure that nothing is evicted before it is on the disk: [`Pages`] does.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::prefetch::Prefetcher;
 use super::segments::Segments;
 use crate::error::{Error, Result};
-use crate::parallel::lock;
-use crate::parallel::{OnProgress, Progress};
+use crate::parallel::{OnProgress, Progress, lock};
 use crate::storage::Pages;
 use crate::sys::memory::available_memory;
 
-/// How many windows are asked for before they are needed.
-const AHEAD: usize = 3;
+/// How many windows are requested in all, from the current one on: one that is used, one that is on its way from the
+/// disk, and one that keeps the disk from running dry between them (bench `blocks`, "cold sum").
+const WINDOWS_AHEAD: usize = 3;
 
-/// How far a window has come: nothing was asked of it,
-const NOT_ASKED_FOR: u8 = 0;
-/// or whether it is here: it is, or it will be asked for in a moment,
-const LOOKED_FOR: u8 = 1;
-/// or the readers were asked for it.
-const ASKED_FOR: u8 = 2;
+/// In bytes: for less, starting threads costs more than waiting for the disk.
+const MIN_READ_AHEAD: usize = 16 << 20;
 
-/// Below this, starting threads costs more than waiting for the disk does.
-const WORTH_READING_AHEAD: usize = 16 << 20;
-
-/// How much is evicted at a time behind a walk that reads, in bytes.
+/// How much is evicted at a time behind a pass that reads, in bytes. Each time interrupts all processors that run this
+/// process, so it must be rare; and it is what the pass holds in memory.
 const EVICTED_TOGETHER: usize = 16 << 20;
 
-/// How much may be on its way to the disk, and so still in memory, before a walk that writes waits for the oldest of it.
-const MOST_DIRTY: usize = 24 << 20;
+/// How much may be dirty or under writeback, and so in memory, before a pass that writes waits for the oldest of it, in
+/// bytes.
+const MAX_DIRTY: usize = 24 << 20;
 
-/// How a walk treats the memory it passes through. `None`: as the free memory allows.
+/// How a pass treats the memory it goes through. `None`: as the free memory allows.
 #[derive(Default)]
 pub(super) struct ScanOptions<'a> {
     pub(super) evict: Option<bool>,
@@ -45,12 +39,12 @@ pub(super) struct ScanOptions<'a> {
 }
 
 impl ScanOptions<'_> {
-    /// What a walk does that passes through so many bytes, of all its arrays: whether it evicts, and whether it keeps what
-    /// it has read or written in the page cache.
+    /// Whether a pass evicts, and whether it keeps what it has read or written in the page cache, if all of its arrays
+    /// together are so many bytes.
     pub(super) fn decide(&self, bytes: usize) -> (bool, bool) {
         let (evict, keep) = match (self.evict, self.keep_cached) {
             (Some(evict), Some(keep)) => (evict, keep),
-            // Asked for, it is done, and it takes the other.
+            // Not to keep needs eviction.
             (None, Some(keep)) => (!keep || !fits_in_cache(bytes), keep),
             (Some(false), None) => (false, true),
             (Some(true), None) => (true, fits_in_cache(bytes)),
@@ -69,49 +63,59 @@ impl fmt::Debug for ScanOptions<'_> {
     }
 }
 
-/// What a walk does to the elements.
+/// What a pass does with the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
     Read,
-    /// Some are read and some stored, in place.
+    /// Reads and stores in place.
     Update,
-    /// All are stored and none read.
+    /// Stores all elements, and reads none.
     Overwrite,
 }
 
-/// Whether so many bytes may stay in the system's cache without pushing out much else, themselves included.
-pub(super) fn fits_in_cache(bytes: usize) -> bool {
-    bytes <= WORTH_READING_AHEAD || available_memory().is_none_or(|free| bytes as u64 <= free / 2)
+/// Whether so many bytes can stay in the page cache without pushing out much else, or each other.
+fn fits_in_cache(bytes: usize) -> bool {
+    bytes <= MIN_READ_AHEAD || available_memory().is_none_or(|free| bytes as u64 <= free / 2)
 }
 
-/// One walk over all bytes of an array. Whoever walks tells it which bytes are entered and left, each once.
+/// One pass over all bytes of an array, each of which is entered and left once.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     pages: Pages<'a>,
-    purpose: Intent,
+    intent: Intent,
     evict: bool,
-    units: Arc<Segments>,
-    /// Whether it is known which pages are in memory.
-    tells: bool,
-    /// How far each window has come; none where nothing is read ahead.
-    windows: Vec<AtomicU8>,
-    /// From the first page on that is not there yet; `None` where they cannot be had.
-    readers: OnceLock<Option<Prefetcher>>,
+    segments: Arc<Segments>,
+    /// Whether the system reports which pages are in memory.
+    knows_residency: bool,
+    /// Empty if nothing is read ahead.
+    windows: Vec<Mutex<Window>>,
+    /// Started for the first window that is not in memory. `None` inside if that failed.
+    prefetcher: OnceLock<Option<Prefetcher>>,
     progress: Progress<'a>,
-    behind: Mutex<EvictQueue>,
+    left: Mutex<EvictQueue>,
 }
 
-/// What was walked and is still in memory.
+/// What was done to have a window in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Window {
+    #[default]
+    Idle,
+    /// It was in memory, or is being requested.
+    Checked,
+    Requested,
+}
+
+/// What the pass has left and not evicted yet.
 #[derive(Debug, Default)]
 struct EvictQueue {
-    /// The oldest first, and whether they are to leave the page cache.
+    /// The oldest first, each with whether it must leave the page cache too.
     ranges: VecDeque<(Range<usize>, bool)>,
     bytes: usize,
     failed: Option<Error>,
 }
 
 impl EvictQueue {
-    /// The first failure is the one to tell.
+    /// Keeps the first error.
     fn note(&mut self, result: Result<()>) {
         if let Err(e) = result {
             self.failed.get_or_insert(e);
@@ -120,85 +124,93 @@ impl EvictQueue {
 }
 
 impl<'a> Scan<'a> {
-    /// A walk over one array alone.
-    pub(super) fn new(pages: Pages<'a>, habits: ScanOptions<'a>, purpose: Intent) -> Self {
-        let (evict, keep_cached) = habits.decide(pages.len());
-        Self::decided(pages, evict, keep_cached, habits.progress, purpose)
+    /// A pass over one array alone.
+    pub(super) fn new(pages: Pages<'a>, options: ScanOptions<'a>, intent: Intent) -> Self {
+        let decided = options.decide(pages.len());
+        Self::decided(pages, decided, options.progress, intent)
     }
 
-    /// A walk of which is decided whether it evicts, and keeps what it passes in the page cache.
+    /// One of several passes for which it was decided together whether to evict, and whether to keep in the page cache.
     pub(super) fn decided(
         pages: Pages<'a>,
-        evict: bool,
-        keep_cached: bool,
+        (evict, keep_cached): (bool, bool),
         progress: Option<OnProgress<'a>>,
-        purpose: Intent,
+        intent: Intent,
     ) -> Self {
         let (len, of_file) = (pages.len(), pages.are_of_file());
-        let units = Arc::new(Segments::new(pages, of_file && evict && !keep_cached));
-        let read_ahead = of_file && len >= WORTH_READING_AHEAD && purpose != Intent::Overwrite;
-        let windows = if read_ahead { units.windows() } else { 0 };
+        let segments = Arc::new(Segments::new(pages, of_file && evict && !keep_cached));
+        let read_ahead = of_file && len >= MIN_READ_AHEAD && intent != Intent::Overwrite;
+        let windows = if read_ahead { segments.windows() } else { 0 };
         Self {
             pages,
-            purpose,
+            intent,
             evict: of_file && evict,
-            tells: read_ahead && pages.tell_presence(),
-            windows: (0..windows).map(|_| AtomicU8::new(NOT_ASKED_FOR)).collect(),
-            readers: OnceLock::new(),
-            units,
+            knows_residency: read_ahead && pages.tell_presence(),
+            windows: (0..windows).map(|_| Mutex::default()).collect(),
+            prefetcher: OnceLock::new(),
+            segments,
             progress: Progress::new(len as u64, progress),
-            behind: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
-    /// The walk comes to these bytes next; those up to `end` will follow soon.
+    /// Of the array, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The pass uses these bytes next, and those up to `end` soon.
     pub(super) fn enter(&self, bytes: Range<usize>, end: usize) {
-        let units = self.units.of(bytes.clone());
+        let segments = self.segments.of(bytes);
         if !self.windows.is_empty() {
-            let now = self.units.windows_of(units.clone());
-            let last = self.units.windows_of(self.units.of(0..end)).end;
-            (now.start..last.min(now.end.saturating_add(AHEAD))).for_each(|window| self.ask_for(window));
+            let now = self.segments.windows_of(segments.clone());
+            let last = self.segments.windows_of(self.segments.of(0..end)).end;
+            (now.start..last.min(now.end.saturating_add(WINDOWS_AHEAD))).for_each(|window| self.request(window));
             now.for_each(|window| self.wait_for(window));
         }
-        for n in units {
-            // A store would have to fault again on a page that was populated for reading.
-            if self.units.enter(n) && self.purpose == Intent::Read {
-                self.pages.populate(self.units.bytes(n..n + 1));
+        for n in segments {
+            // A page that was populated for reading faults again when it is stored to.
+            if self.segments.enter(n) && self.intent == Intent::Read {
+                self.pages.populate(self.segments.bytes(n..n + 1));
             }
         }
     }
 
-    fn ask_for(&self, window: usize) {
-        let asked = |from, to| self.windows[window].compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
-        if asked(NOT_ASKED_FOR, LOOKED_FOR).is_err() {
-            return;
+    fn request(&self, window: usize) {
+        {
+            let mut state = lock(&self.windows[window]);
+            if *state != Window::Idle {
+                return;
+            }
+            *state = Window::Checked;
         }
-        // One page of each unit tells whether they are here already, or it is not known.
-        let here =
-            self.tells && self.units.of_window(window).all(|n| self.pages.is_present(self.units.bytes(n..n + 1).start));
-        let start = || Prefetcher::start(self.pages.read_ahead()?, &self.units);
-        if !here && let Some(readers) = self.readers.get_or_init(start) {
-            readers.ask_for(window);
-            self.windows[window].store(ASKED_FOR, Ordering::Release);
+        // One page stands for its segment: asking for all of them would cost more than reading some again.
+        let is_present = |n: usize| self.pages.is_present(self.segments.bytes(n..n + 1).start);
+        let present = self.knows_residency && self.segments.of_window(window).all(is_present);
+        let start = || Prefetcher::start(self.pages.read_ahead()?, &self.segments);
+        if !present && let Some(prefetcher) = self.prefetcher.get_or_init(start) {
+            prefetcher.request(window);
+            *lock(&self.windows[window]) = Window::Requested;
         }
     }
 
     fn wait_for(&self, window: usize) {
-        if self.windows[window].load(Ordering::Acquire) == ASKED_FOR
-            && let Some(Some(readers)) = self.readers.get()
+        if let Some(Some(prefetcher)) = self.prefetcher.get()
+            && *lock(&self.windows[window]) == Window::Requested
         {
-            readers.wait_for(window);
+            prefetcher.wait_for(window);
         }
     }
 
-    /// The walk is done with these bytes.
+    /// The pass is done with these bytes.
     pub(super) fn leave(&self, bytes: Range<usize>) {
         let mut finished = 0..0;
-        for n in self.units.of(bytes.clone()) {
-            if !self.units.leave(n, &bytes) {
+        for n in self.segments.of(bytes.clone()) {
+            if !self.segments.leave(n, &bytes) {
                 continue;
             }
-            if finished.end != n || self.units.is_to_uncache(finished.start) != self.units.is_to_uncache(n) {
+            let (first, segments) = (finished.start, &self.segments);
+            if finished.end != n || segments.must_leave_page_cache(first) != segments.must_leave_page_cache(n) {
                 self.finish(finished);
                 finished = n..n;
             }
@@ -208,44 +220,42 @@ impl<'a> Scan<'a> {
         self.progress.advance(bytes.len());
     }
 
-    /// Every byte of these units was walked.
-    fn finish(&self, units: Range<usize>) {
-        if units.is_empty() || !self.evict {
+    /// Queues segments for eviction, all bytes of which the pass has left. Evicts if enough are queued.
+    fn finish(&self, segments: Range<usize>) {
+        if segments.is_empty() || !self.evict {
             return;
         }
-        let drop_from_page_cache = self.units.is_to_uncache(units.start);
-        let bytes = self.units.bytes(units);
-        let started = if self.purpose == Intent::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
-        let mut behind = lock(&self.behind);
-        behind.note(started);
-        behind.bytes += bytes.len();
-        behind.ranges.push_back((bytes, drop_from_page_cache));
-        if self.purpose == Intent::Read {
-            if behind.bytes >= EVICTED_TOGETHER {
-                let mut behind = std::mem::take(&mut *behind);
-                self.settle(&mut behind, 0);
+        let drop_from_page_cache = self.segments.must_leave_page_cache(segments.start);
+        let bytes = self.segments.bytes(segments);
+        let started = if self.intent == Intent::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
+        let mut left = lock(&self.left);
+        left.note(started);
+        left.bytes += bytes.len();
+        left.ranges.push_back((bytes, drop_from_page_cache));
+        if self.intent == Intent::Read {
+            if left.bytes >= EVICTED_TOGETHER {
+                let mut left = std::mem::take(&mut *left);
+                self.evict_queued(&mut left, 0);
             }
-        } else if behind.bytes > MOST_DIRTY {
-            // The others wait for the disk, too, rather than store more.
-            self.settle(&mut behind, MOST_DIRTY / 2);
+        } else if left.bytes > MAX_DIRTY {
+            // Under the lock: the other threads must wait for the disk too, rather than store more.
+            self.evict_queued(&mut left, MAX_DIRTY / 2);
         }
     }
 
-    /// Evicts the oldest until at most so many bytes are left. Next to each other where they can be: to wait for the disk takes
-    /// as long for much as for little, and evicting has every processor forget what it knows of the pages.
-    fn settle(&self, behind: &mut EvictQueue, most: usize) {
+    /// Evicts the oldest ranges until at most `max` bytes are left. Adjacent ranges go together: waiting for the disk
+    /// takes as long for little as for much, and each eviction interrupts other processors.
+    fn evict_queued(&self, left: &mut EvictQueue, max: usize) {
         let mut oldest = Vec::new();
-        while behind.bytes > most
-            && let Some((bytes, drop_from_page_cache)) = behind.ranges.pop_front()
+        while left.bytes > max
+            && let Some((bytes, drop_from_page_cache)) = left.ranges.pop_front()
         {
-            behind.bytes -= bytes.len();
+            left.bytes -= bytes.len();
             oldest.push((bytes, drop_from_page_cache));
         }
         oldest.sort_unstable_by_key(|(bytes, _)| bytes.start);
-        let next_to_each_other =
-            |a: &(Range<usize>, bool), b: &(Range<usize>, bool)| a.0.end == b.0.start && a.1 == b.1;
-        for alike in oldest.chunk_by(next_to_each_other) {
-            behind.note(self.evict(alike[0].0.start..alike[alike.len() - 1].0.end, alike[0].1));
+        for adjacent in oldest.chunk_by(|a, b| a.0.end == b.0.start && a.1 == b.1) {
+            left.note(self.evict(adjacent[0].0.start..adjacent[adjacent.len() - 1].0.end, adjacent[0].1));
         }
     }
 
@@ -255,23 +265,23 @@ impl<'a> Scan<'a> {
         if drop_from_page_cache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
-    /// Ends the walk, and says what went wrong behind one that writes.
+    /// Ends the pass. Fails if something that it stored could not be written back.
     pub(super) fn end(mut self) -> Result<()> {
         self.close()
     }
 
-    /// A walk that is given up leaves no more memory behind than one that was finished.
+    /// A pass that is given up must leave no more memory behind than one that is finished.
     fn close(&mut self) -> Result<()> {
-        drop(self.readers.take());
-        let mut behind = std::mem::take(&mut *lock(&self.behind));
-        self.settle(&mut behind, 0);
+        drop(self.prefetcher.take());
+        let mut left = std::mem::take(&mut *lock(&self.left));
+        self.evict_queued(&mut left, 0);
         if std::mem::take(&mut self.evict) {
-            self.units.given_up().for_each(|bytes| behind.note(self.evict(bytes, false)));
-            // The system reads ahead of what it is asked for, also into what was dropped before.
-            self.units.to_uncache().for_each(|bytes| behind.note(self.pages.drop_from_page_cache(bytes)));
+            self.segments.given_up().for_each(|bytes| left.note(self.evict(bytes, false)));
+            // The system's own read-ahead may have brought back what was dropped.
+            self.segments.leaving_page_cache().for_each(|bytes| left.note(self.pages.drop_from_page_cache(bytes)));
         }
-        match behind.failed {
-            Some(e) if self.purpose != Intent::Read => Err(e),
+        match left.failed {
+            Some(e) if self.intent != Intent::Read => Err(e),
             _ => Ok(()),
         }
     }

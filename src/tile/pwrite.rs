@@ -1,113 +1,109 @@
-//! A copy that is written by system calls: to pages that are not in memory, and need not be read before they are
-//! written, nor stay once they are.
+//! A copy that is written by system calls: its pages need not be read before they are written, nor stay in memory
+//! after.
 
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, IxDyn, Slice};
 
-use super::copy::{Convert, copy_tile};
+use super::copy::copy_tile;
 use super::tiling::Tiling;
 use crate::error::Result;
-use crate::parallel::Progress;
-use crate::parallel::{CancelFlag, computing_threads, lock, on_waiting_threads};
+use crate::parallel::{Progress, Threads, computing_threads, run_jobs};
 use crate::storage::FileWriter;
 use crate::storage::mapping::will_need;
 
-/// Threads that wait for a disk, rather than compute.
-const WAITING: usize = 8;
+/// Threads if the arrays do not fit in memory: they wait for the disk most of the time, and all of its queue should
+/// have something to do (bench `tile`, "cold transpose under a memory limit").
+const COPY_THREADS: usize = 8;
 
-/// The shortest and the longest tile for arrays that do not fit in memory, in bytes.
-const TILES: Range<usize> = 1 << 20..64 << 20;
+/// The smallest and the largest tile if the arrays do not fit in memory, in bytes. Below it the runs of a tile are too
+/// short for a disk; above it they gain nothing.
+const STREAMED_TILE_BYTES: Range<usize> = 1 << 20..64 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PwriteCopy<'a> {
     writer: FileWriter<'a>,
     threads: usize,
-    /// How large a tile may be, in bytes.
+    /// The largest size of a tile, in bytes.
     tile: usize,
-    /// How much is enough to read in one piece, in bytes: from then on, tiles grow to be written in one piece.
+    /// The length of a run in the source from which on it need not grow, in bytes: then tiles grow along the target
+    /// only.
     run: usize,
-    /// Whether what was written may stay in memory.
+    /// Whether what is written may stay in memory.
     keep_cached: bool,
 }
 
 impl<'a> PwriteCopy<'a> {
-    /// For arrays that fit in memory, and of which what is read is in memory mostly.
+    /// For arrays that fit in memory, the source of which is mostly there.
     pub(super) fn cached(writer: FileWriter<'a>) -> Self {
+        // In memory a run of 1 KiB is as good as a longer one, while each run of the target is a system call.
         Self { writer, threads: computing_threads(), tile: 8 << 20, run: 1024, keep_cached: true }
     }
 
     /// For arrays that do not fit in memory, of which so much is free.
-    pub(super) fn passing(writer: FileWriter<'a>, free: u64) -> Self {
+    pub(super) fn streaming(writer: FileWriter<'a>, free: u64) -> Self {
         let free = usize::try_from(free).unwrap_or(usize::MAX);
-        // A tile is in memory twice and once more on its way to the disk, and memory is not all ours.
-        let tile = (free / (6 * WAITING)).clamp(TILES.start, TILES.end);
-        Self { writer, threads: WAITING, tile, run: usize::MAX, keep_cached: false }
+        // Each thread has a tile in the source, one in its buffer, and one under writeback. Together they take half of
+        // the memory.
+        let tile = (free / (6 * COPY_THREADS)).clamp(STREAMED_TILE_BYTES.start, STREAMED_TILE_BYTES.end);
+        Self { writer, threads: COPY_THREADS, tile, run: usize::MAX, keep_cached: false }
     }
 
-    /// Items that a tile has, of so many bytes each, and how many are enough to read in one piece.
+    /// The elements of a tile, of so many bytes each, and the length of a run in the source from which on it need not
+    /// grow.
     pub(super) fn budget(&self, item: usize) -> (usize, usize) {
         (self.tile / item, (self.run / item).max(1))
     }
 
     /// Stores `from`, whose C order is the order of the file.
-    pub(super) fn write<A, B, C>(
+    pub(super) fn write<A, B>(
         &self,
         from: ArrayView<'_, B, IxDyn>,
-        convert: &C,
+        convert: &(impl Fn(&B) -> A + Sync),
         progress: &Progress<'_>,
     ) -> Result<()>
     where
         A: AnyBitPattern + NoUninit + Send + Sync,
         B: Sync,
-        C: Convert<B, A>,
     {
         let item = size_of::<A>().max(size_of::<B>());
         let (budget, enough) = self.budget(item);
         let tiling = Tiling::new(from.shape(), &c_strides(from.shape()), from.strides(), budget, enough);
-        let (next, stop, failed) = (AtomicUsize::new(0), CancelFlag::default(), Mutex::new(None));
-        let serve = || -> Result<()> {
-            let mut buffer: Vec<A> = Vec::new();
-            let mut behind = None;
-            while !stop.is_set() {
-                let tile = next.fetch_add(1, Ordering::Relaxed);
-                if tile >= tiling.len() {
-                    break;
-                }
-                let indices = tiling.indices(tile);
-                let part = from.slice_each_axis(|axis| Slice::from(indices[axis.axis.index()].clone()));
-                if !self.keep_cached {
-                    fetch(part.view());
-                }
-                buffer.resize(part.len(), A::zeroed());
-                let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut buffer) else {
-                    unreachable!("the buffer is as long as the tile");
-                };
-                copy_tile(to, part, convert, false);
-                let bytes = self.store(&buffer, &tiling, &indices)?;
-                self.let_go(&mut behind, Some(bytes))?;
-                progress.advance(size_of_val(&buffer[..]));
+        let threads = Threads::Own { count: self.threads.min(tiling.len()), name: "tile" };
+        let next = AtomicUsize::new(0);
+        let next = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&tile| tile < tiling.len());
+        let work = |(buffer, written): &mut (Vec<A>, Option<Range<usize>>), tile| {
+            let indices = tiling.indices(tile);
+            let part = from.slice_each_axis(|axis| Slice::from(indices[axis.axis.index()].clone()));
+            if !self.keep_cached {
+                request(part.view());
             }
-            self.let_go(&mut behind, None)
+            buffer.resize(part.len(), A::zeroed());
+            // Cannot fail: the buffer was just given the part's length.
+            let to =
+                ArrayViewMut::from_shape(part.raw_dim(), &mut buffer[..]).expect("the buffer is as long as the tile");
+            copy_tile(to, part, convert, false);
+            let bytes = self.store(buffer, &tiling, &indices)?;
+            if !self.keep_cached {
+                self.writer.pages().start_writeback(bytes.clone())?;
+                self.drop_cached(written.replace(bytes))?;
+            }
+            progress.advance(size_of_val(&buffer[..]));
+            Ok(())
         };
-        on_waiting_threads(self.threads.min(tiling.len()), "tile", &|| {
-            if let Err(e) = stop.on_panic(serve) {
-                lock(&failed).get_or_insert(e);
-                stop.set();
-            }
-        });
-        lock(&failed).take().map_or(Ok(()), Err)?;
+        for (_, written) in run_jobs(threads, Default::default, next, work)? {
+            self.drop_cached(written)?;
+        }
         self.writer.pages().check_file()
     }
 
-    /// Writes a tile, and tells between which bytes of the array it lies.
+    /// Writes a tile. Returns the range of the array's bytes that it is in.
     fn store<A: NoUninit>(&self, tile: &[A], tiling: &Tiling, at: &[Range<usize>]) -> Result<Range<usize>> {
         let size = size_of::<A>();
         let (run, starts) = tiling.runs(at);
-        // Writing would make a file that was truncated longer again, with nothing in the gap.
+        // A write to a file that was truncated would extend it again, with zeros in the gap.
         self.writer.pages().check_file()?;
         for (elements, &start) in tile.chunks_exact(run).zip(&starts) {
             self.writer.write_at(bytemuck::cast_slice(elements), start * size)?;
@@ -115,24 +111,15 @@ impl<'a> PwriteCopy<'a> {
         Ok(starts[0] * size..(starts[starts.len() - 1] + run) * size)
     }
 
-    /// Has a tile written back, and then lets go of the one before.
-    fn let_go(&self, behind: &mut Option<Range<usize>>, tile: Option<Range<usize>>) -> Result<()> {
-        if self.keep_cached {
-            return Ok(());
-        }
-        if let Some(bytes) = tile.clone() {
-            self.writer.pages().start_writeback(bytes)?;
-        }
-        if let Some(bytes) = std::mem::replace(behind, tile) {
-            self.writer.pages().drop_from_page_cache(bytes)?;
-        }
-        Ok(())
+    /// Waits until a tile is on the disk, and drops it from the page cache. Its successor is being written meanwhile.
+    fn drop_cached(&self, tile: Option<Range<usize>>) -> Result<()> {
+        tile.map_or(Ok(()), |bytes| self.writer.pages().drop_from_page_cache(bytes))
     }
 }
 
-/// Starts reading what is not in memory. Whoever then looks at it waits for these pieces only, where a fault would also
-/// read what is around.
-fn fetch<B>(mut part: ArrayView<'_, B, IxDyn>) {
+/// Starts reading what is not in memory. The copy then waits for these runs only, whereas a page fault would also read
+/// what is around them.
+fn request<B>(mut part: ArrayView<'_, B, IxDyn>) {
     for axis in 0..part.ndim() {
         if part.strides()[axis] < 0 {
             part.invert_axis(Axis(axis));

@@ -1,9 +1,10 @@
-//! How a copy between two layouts is cut into tiles, so that each page of either side is visited a few times only.
+//! How a copy between two layouts is cut into tiles, so that each page of either side is visited only a few times.
 //!
-//! A tile is a box of indices. It grows along the axes that are inner to one side, and along those inner to the other,
-//! in turn, so that the *runs* it consists of in the memory of each become long together: within a factor of two, and so
-//! at least half of the root of what a tile may have. A page meets as many tiles as it has runs, one more at a border, and
-//! one that is cut short by the end of an axis: 2 + ⌈page / run⌉ at most, however large the arrays are.
+//! A tile is a box of indices. On each side it consists of *runs*: ranges of memory. It grows in turn along the axes
+//! that are inner in one side and those that are inner in the other, so that the runs of both get longer together:
+//! within a factor of two, and so to at least half of the square root of the tile's size. A page is visited by as many
+//! tiles as it has runs, by one more at a border, and by one that the end of an axis cuts short: at most 2 + ⌈page /
+//! run⌉, however large the arrays are.
 
 use std::ops::Range;
 
@@ -16,10 +17,10 @@ pub(crate) struct Tiling {
 
 /// One side of a copy, as a tile grows in it.
 struct Side {
-    /// Its axes, the innermost first: those that no memory lies along are left out.
+    /// Its axes, the innermost first, without those of stride 0.
     axes: Vec<usize>,
     strides: Vec<usize>,
-    /// How long a run is worth growing to.
+    /// The length of a run from which on it need not grow.
     enough: usize,
 }
 
@@ -31,7 +32,7 @@ impl Side {
         Self { axes, strides, enough }
     }
 
-    /// The axis to grow along next, and how long the run is; `None` if it is long enough.
+    /// The length of the run, and the axis to grow along next. `None` if the run is long enough.
     fn growing(&self, shape: &[usize], tile: &[usize]) -> Option<(usize, usize)> {
         let axis = *self.axes.iter().find(|&&axis| tile[axis] < shape[axis])?;
         let run = tile[axis].saturating_mul(self.strides[axis]);
@@ -41,7 +42,7 @@ impl Side {
 
 impl Tiling {
     /// Tiles of at most `budget` elements for a copy to an array with strides `to` from one with strides `from`, both
-    /// in elements. A run in the former need not be longer than `enough`, in elements of it.
+    /// in elements. A run in the latter need not be longer than `enough` elements.
     pub(crate) fn new(shape: &[usize], to: &[isize], from: &[isize], budget: usize, enough: usize) -> Self {
         let sides = [Side::new(to, usize::MAX), Side::new(from, enough)];
         let mut tile: Vec<usize> = shape.iter().map(|&n| n.min(1)).collect();
@@ -58,7 +59,7 @@ impl Tiling {
         Self { shape: shape.to_vec(), tile }
     }
 
-    /// The extents of a tile that no axis ends in.
+    /// The shape of a tile that no end of an axis cuts short.
     pub(crate) fn tile(&self) -> &[usize] {
         &self.tile
     }
@@ -68,7 +69,7 @@ impl Tiling {
         self.shape.iter().zip(&self.tile).map(|(&n, &t)| n.div_ceil(t.max(1))).product()
     }
 
-    /// The indices that a tile has on each axis.
+    /// The range of a tile's indices on each axis.
     pub(crate) fn indices(&self, mut tile: usize) -> Vec<Range<usize>> {
         let mut indices = vec![0..0; self.shape.len()];
         for axis in (0..self.shape.len()).rev() {
@@ -80,7 +81,7 @@ impl Tiling {
         indices
     }
 
-    /// The pieces that a tile consists of in an array in C order: how long all are, and where each starts, in elements.
+    /// The runs of a tile in an array in C order: the length of each, and where they start, in elements.
     pub(crate) fn runs(&self, indices: &[Range<usize>]) -> (usize, Vec<usize>) {
         let (mut run, mut starts, mut stride) = (1, vec![0], 1);
         let mut whole = true;

@@ -1,0 +1,267 @@
+//! The reductions: sums, moments, and the smallest and largest element, each in loops that fill the widest vectors of
+//! the processor.
+
+use std::marker::PhantomData;
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::pairwise::{LEAF, Reduction};
+
+/// Results side by side, so that none waits for the one before: two registers of the widest vectors for `f64`.
+const LANES: usize = 16;
+
+/// The elements that are added up lane by lane, before the lanes are added to those of the runs before.
+///
+/// No element goes through more than `RUN / LANES + 1` additions in its lane, `LEAF / RUN` from run to run, 4 to join
+/// the lanes, and 1 for each doubling of the length from there on. That is at most 128, however long the array is.
+const RUN: usize = 1024;
+
+/// A mean: `f64` or `Complex<f64>`, and no others.
+pub trait MeanValue:
+    Copy
+    + Default
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<f64, Output = Self>
+    + Div<f64, Output = Self>
+    + sealed::Sealed
+    + 'static
+{
+    /// The square of the absolute value.
+    #[doc(hidden)]
+    fn norm_sqr(self) -> f64;
+}
+
+pub(super) mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f64 {}
+    #[cfg(feature = "num-complex")]
+    impl Sealed for num_complex::Complex<f64> {}
+}
+
+impl MeanValue for f64 {
+    #[inline(always)]
+    fn norm_sqr(self) -> f64 {
+        self * self
+    }
+}
+
+#[cfg(feature = "num-complex")]
+impl MeanValue for num_complex::Complex<f64> {
+    #[inline(always)]
+    fn norm_sqr(self) -> f64 {
+        num_complex::Complex::norm_sqr(&self)
+    }
+}
+
+/// The sum of floating-point numbers, each converted by a function.
+#[derive(Clone, Copy)]
+pub(super) struct Sum<F>(pub(super) F);
+
+impl<A, R, F> Reduction<A> for Sum<F>
+where
+    A: Copy,
+    R: Copy + Default + Add<Output = R>,
+    F: Fn(A) -> R + Copy,
+{
+    type Output = R;
+
+    #[inline(always)]
+    fn reduce_leaf(self, leaf: &[A]) -> R {
+        let mut sums = [R::default(); LANES];
+        for run in leaf.chunks(RUN) {
+            let mut lanes = [R::default(); LANES];
+            let (groups, rest) = run.as_chunks::<LANES>();
+            for group in groups {
+                for (lane, &x) in lanes.iter_mut().zip(group) {
+                    *lane = *lane + self.0(x);
+                }
+            }
+            for (lane, &x) in lanes.iter_mut().zip(rest) {
+                *lane = *lane + self.0(x);
+            }
+            for (sum, &lane) in sums.iter_mut().zip(&lanes) {
+                *sum = *sum + lane;
+            }
+        }
+        join(sums)
+    }
+
+    #[inline(always)]
+    fn merge(self, left: R, right: R) -> R {
+        left + right
+    }
+}
+
+/// Adds halves to halves. Not inlined: the compiler would choose vectors for the whole loop before it by what suits its
+/// end.
+#[inline(never)]
+fn join<R: Copy + Add<Output = R>>(mut lanes: [R; LANES]) -> R {
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for n in 0..width {
+            lanes[n] = lanes[n] + lanes[n + width];
+        }
+    }
+    lanes[0]
+}
+
+/// A leaf of 16-bit integers fits in a sum of 32 bits, one of 32-bit integers in a sum of 64.
+const _: () = assert!(LEAF <= 1 << 15);
+
+/// The sum of integers of few bits: of a leaf in an `S`, of leaves in a `T`.
+#[derive(Clone, Copy)]
+pub(super) struct NarrowIntSum<F, S, T>(F, PhantomData<fn(S) -> T>);
+
+impl<F, S, T> NarrowIntSum<F, S, T> {
+    pub(super) fn new(read: F) -> Self {
+        Self(read, PhantomData)
+    }
+}
+
+impl<A: Copy, F, S, T> Reduction<A> for NarrowIntSum<F, S, T>
+where
+    F: Fn(A) -> S + Copy,
+    S: Default + Add<Output = S> + Copy,
+    T: From<S> + Add<Output = T> + Copy,
+{
+    type Output = T;
+
+    #[inline(always)]
+    fn reduce_leaf(self, leaf: &[A]) -> T {
+        leaf.iter().fold(S::default(), |sum, &x| sum + self.0(x)).into()
+    }
+
+    #[inline(always)]
+    fn merge(self, left: T, right: T) -> T {
+        left + right
+    }
+}
+
+/// The sum of 64-bit integers. Their upper and lower halves are added up apart, so that no addition of a leaf has a
+/// carry.
+#[derive(Clone, Copy)]
+pub(super) struct WideIntSum<F>(pub(super) F);
+
+impl<A: Copy, F: Fn(A) -> u64 + Copy> Reduction<A> for WideIntSum<F> {
+    type Output = u128;
+
+    #[inline(always)]
+    fn reduce_leaf(self, leaf: &[A]) -> u128 {
+        let (low, high) = leaf.iter().fold((0u64, 0u64), |(low, high), &x| {
+            let x = self.0(x);
+            (low + (x & u64::from(u32::MAX)), high + (x >> 32))
+        });
+        u128::from(low) + (u128::from(high) << 32)
+    }
+
+    #[inline(always)]
+    fn merge(self, left: u128, right: u128) -> u128 {
+        left + right
+    }
+}
+
+/// Count, mean, and the sum of the squared distances from the mean: from these a variance is computed, and they can be
+/// merged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moments<R> {
+    count: u64,
+    mean: R,
+    squares: f64,
+}
+
+impl<R: MeanValue> Moments<R> {
+    pub(super) fn merge(self, other: Self) -> Self {
+        if self.count == 0 || other.count == 0 {
+            return if self.count == 0 { other } else { self };
+        }
+        let count = self.count + other.count;
+        let share = other.count as f64 / count as f64;
+        let distance = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + distance * share,
+            squares: self.squares + other.squares + distance.norm_sqr() * share * self.count as f64,
+        }
+    }
+
+    /// `None` unless there were more elements than `ddof`.
+    pub(super) fn var(self, ddof: f64) -> Option<f64> {
+        let degrees = self.count as f64 - ddof;
+        (self.count > 0 && degrees > 0.0).then(|| self.squares / degrees)
+    }
+}
+
+/// The moments of numbers, each converted by a function. Each leaf is read twice, while it is in the core's own cache:
+/// for its mean, and for the distances from it.
+#[derive(Clone, Copy)]
+pub(super) struct CentralMoments<F>(pub(super) F);
+
+impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy> Reduction<A> for CentralMoments<F> {
+    type Output = Moments<R>;
+
+    #[inline(always)]
+    fn reduce_leaf(self, leaf: &[A]) -> Moments<R> {
+        let mean = Sum(self.0).reduce_leaf(leaf) / leaf.len() as f64;
+        let squares = Sum(|x| (self.0(x) - mean).norm_sqr()).reduce_leaf(leaf);
+        Moments { count: leaf.len() as u64, mean, squares }
+    }
+
+    #[inline(always)]
+    fn merge(self, left: Moments<R>, right: Moments<R>) -> Moments<R> {
+        left.merge(right)
+    }
+}
+
+/// The smallest and the largest element. If one is unordered (NaN), both are the first such element.
+#[derive(Clone, Copy)]
+pub(super) struct MinMax;
+
+impl<A: Copy + PartialOrd> Reduction<A> for MinMax {
+    type Output = (A, A);
+
+    #[inline(always)]
+    fn reduce_leaf(self, leaf: &[A]) -> (A, A) {
+        let first = leaf[0];
+        let (mut least, mut most) = ([first; LANES], [first; LANES]);
+        let mut unordered = false;
+        let (groups, rest) = leaf.as_chunks::<LANES>();
+        for group in groups {
+            for n in 0..LANES {
+                let x = group[n];
+                least[n] = if x < least[n] { x } else { least[n] };
+                most[n] = if x > most[n] { x } else { most[n] };
+                unordered |= is_unordered(x);
+            }
+        }
+        for (n, &x) in rest.iter().enumerate() {
+            least[n] = if x < least[n] { x } else { least[n] };
+            most[n] = if x > most[n] { x } else { most[n] };
+            unordered |= is_unordered(x);
+        }
+        if unordered && let Some(&x) = leaf.iter().find(|&&x| is_unordered(x)) {
+            return (x, x);
+        }
+        let least = least.into_iter().reduce(|a, b| if b < a { b } else { a });
+        let most = most.into_iter().reduce(|a, b| if b > a { b } else { a });
+        (least.unwrap_or(first), most.unwrap_or(first))
+    }
+
+    #[inline(always)]
+    fn merge(self, left: (A, A), right: (A, A)) -> (A, A) {
+        if is_unordered(left.0) || is_unordered(right.0) {
+            return if is_unordered(left.0) { left } else { right };
+        }
+        (if right.0 < left.0 { right.0 } else { left.0 }, if right.1 > left.1 { right.1 } else { left.1 })
+    }
+}
+
+/// Whether an element is NaN, for any type that has one. Goes by the order rather than by `==`, which for floats of
+/// `rend` compares the stored bytes.
+#[inline(always)]
+#[expect(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord, reason = "only NaN is not `<=` itself")]
+fn is_unordered<A: PartialOrd + Copy>(x: A) -> bool {
+    !(x <= x)
+}
