@@ -355,10 +355,6 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         &self.storage
     }
 
-    pub(crate) fn pages(&self) -> &Storage {
-        &self.storage
-    }
-
     pub(crate) fn layout(&self) -> &Layout<D> {
         &self.layout
     }
@@ -412,12 +408,12 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
 impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// A view of the whole array, for writing.
     pub fn view_mut(&mut self) -> ArrayViewMut<'_, A, D> {
-        self.view_mut_and_pages().0
+        self.view_mut_and_storage().0
     }
 
     /// [`view_mut`](Self::view_mut), and what lies below it. Prefetching and evicting change no byte of the array, so they are
     /// allowed while it is written to.
-    pub(crate) fn view_mut_and_pages(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
+    pub(crate) fn view_mut_and_storage(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
         let start = self.storage.as_ptr().cast::<A>();
         // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
         // layout and memory; (4) `&mut self`: no other view is in use as long as this one, and `Storage` hands out no

@@ -20,7 +20,7 @@ use crate::array::MmapArrayBase;
 use crate::layout::Layout;
 use crate::mode::Writable;
 use crate::parallel::computing_threads;
-use crate::storage::Pages;
+use crate::storage::Storage;
 use partition::{BlockSize, Partition};
 use scan::ScanOptions;
 
@@ -75,7 +75,7 @@ pub type BlocksMut<'a, A, D> = BlocksBase<'a, D, &'a mut [A]>;
 pub struct BlocksBase<'a, D, E> {
     elements: E,
     layout: &'a Layout<D>,
-    pages: Pages<'a>,
+    storage: &'a Storage,
     size: Option<BlockSize>,
     parallel: bool,
     options: ScanOptions<'a>,
@@ -101,7 +101,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn blocks(&self) -> Blocks<'_, A, D> {
-        BlocksBase::new(self.view().to_slice_memory_order().unwrap_or_default(), self.layout(), self.pages())
+        BlocksBase::new(self.view().to_slice_memory_order().unwrap_or_default(), self.layout(), self.storage())
     }
 }
 
@@ -112,14 +112,14 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// with it, and waits for the disk before much piles up. To be certain that all is on the disk, call
     /// [`flush`](MmapArrayBase::flush). What is stored in a copy-on-write array stays in memory.
     pub fn blocks_mut(&mut self) -> BlocksMut<'_, A, D> {
-        let (view, layout, pages) = self.view_mut_and_pages();
-        BlocksBase::new(view.into_slice_memory_order().unwrap_or_default(), layout, pages)
+        let (view, layout, storage) = self.view_mut_and_storage();
+        BlocksBase::new(view.into_slice_memory_order().unwrap_or_default(), layout, storage)
     }
 }
 
 impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
-    fn new(elements: E, layout: &'a Layout<D>, pages: Pages<'a>) -> Self {
-        Self { elements, layout, pages, size: None, parallel: false, options: ScanOptions::default() }
+    fn new(elements: E, layout: &'a Layout<D>, storage: &'a Storage) -> Self {
+        Self { elements, layout, storage, size: None, parallel: false, options: ScanOptions::default() }
     }
 
     /// The largest size of a block in bytes. A block has at least one element, also if that is larger. Replaces

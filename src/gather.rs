@@ -11,7 +11,7 @@ use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
 use crate::parallel::{Threads, lock, run_jobs};
-use crate::storage::Pages;
+use crate::storage::Storage;
 
 /// Threads that wait for the disk: solid-state disks reach their full speed with about so many requests in their queue
 /// (bench `tile`, "cold, random rows").
@@ -85,7 +85,7 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
         elements.resize(count, A::zeroed());
         if count > 0 {
             let gather = Gather::new(self.layout().axes(), self.layout().order(), axis, indices);
-            gather.fill(self.view().to_slice_memory_order().unwrap_or_default(), self.pages(), &mut elements)?;
+            gather.fill(self.view().to_slice_memory_order().unwrap_or_default(), self.storage(), &mut elements)?;
         }
         Array::from_shape_vec(layout.to_shape(), elements).map_err(|e| Error::new(ErrorKind::Overflow, e.to_string()))
     }
@@ -122,17 +122,17 @@ impl<'a> Gather<'a> {
     }
 
     /// Fills `to` from all elements of the array, both in memory order.
-    fn fill<A: AnyBitPattern + Send>(&self, from: &[A], pages: Pages<'_>, to: &mut [A]) -> Result<()> {
+    fn fill<A: AnyBitPattern + Send>(&self, from: &[A], storage: &Storage, to: &mut [A]) -> Result<()> {
         let slab = self.indices.len() * self.run;
         let slabs = (SORTED_RUNS / self.indices.len()).max(1);
-        let absent = self.looks_absent::<A>(from.len(), pages);
+        let absent = self.looks_absent::<A>(from.len(), storage);
         for (n, to) in to.chunks_mut(slab.saturating_mul(slabs)).enumerate() {
             let mut runs = self.runs(n * slabs, to);
             runs.sort_unstable_by_key(|(start, _)| *start);
-            if absent && pages.read_at_shows_memory() {
-                read(pages, &mut runs)?;
+            if absent && storage.can_read_at() {
+                read(storage, &mut runs)?;
             } else {
-                copy(from, pages, absent, &mut runs);
+                copy(from, storage, absent, &mut runs);
             }
         }
         Ok(())
@@ -149,36 +149,36 @@ impl<'a> Gather<'a> {
     }
 
     /// Whether any run of a small sample is not in memory, or the system does not report it.
-    fn looks_absent<A>(&self, elements: usize, pages: Pages<'_>) -> bool {
+    fn looks_absent<A>(&self, elements: usize, storage: &Storage) -> bool {
         const SAMPLES: usize = 16;
         let slabs = elements / (self.len * self.run);
         let runs = slabs * self.indices.len();
         let mut samples = (0..runs).step_by(runs.div_ceil(SAMPLES));
         let is_absent = |run: usize| {
             let (slab, index) = (run / self.indices.len(), self.indices[run % self.indices.len()]);
-            !pages.is_present((slab * self.len + index) * self.run * size_of::<A>())
+            !storage.is_present((slab * self.len + index) * self.run * size_of::<A>())
         };
-        pages.are_of_file() && (samples.any(is_absent) || !pages.tell_presence())
+        storage.is_of_file() && (samples.any(is_absent) || !storage.reports_residency())
     }
 }
 
 /// Copies sorted runs. If they may not be in memory, they are requested a little ahead.
-fn copy<A: Copy>(from: &[A], pages: Pages<'_>, absent: bool, runs: &mut [Run<'_, A>]) {
+fn copy<A: Copy>(from: &[A], storage: &Storage, absent: bool, runs: &mut [Run<'_, A>]) {
     for runs in runs.chunks_mut(RUNS_AHEAD) {
         if absent {
-            runs.iter().for_each(|(start, to)| pages.will_need(bytes_of::<A>(*start..*start + to.len())));
+            runs.iter().for_each(|(start, to)| storage.will_need(bytes_of::<A>(*start..*start + to.len())));
         }
         runs.iter_mut().for_each(|(start, to)| to.copy_from_slice(&from[*start..*start + to.len()]));
     }
 }
 
 /// Reads sorted runs from the file, on many threads.
-fn read<A: AnyBitPattern + Send>(pages: Pages<'_>, runs: &mut [Run<'_, A>]) -> Result<()> {
+fn read<A: AnyBitPattern + Send>(storage: &Storage, runs: &mut [Run<'_, A>]) -> Result<()> {
     let threads = runs.len().div_ceil(MIN_RUNS_PER_THREAD).min(READ_THREADS);
     let jobs = Mutex::new(runs.chunks_mut(runs.len().div_ceil(threads).min(RUNS_PER_JOB)));
     let threads = Threads::Own { count: threads, name: "gather" };
     let next = || lock(&jobs).next();
-    let read = |buffer: &mut _, runs| near(runs).try_for_each(|group| read_group(pages, group, buffer));
+    let read = |buffer: &mut _, runs| near(runs).try_for_each(|group| read_group(storage, group, buffer));
     run_jobs(threads, Vec::new, next, read).map(drop)
 }
 
@@ -199,12 +199,12 @@ fn near<'p, 'a, A>(mut runs: &'p mut [Run<'a, A>]) -> impl Iterator<Item = &'p m
 }
 
 /// Reads a group of runs at once; a run longer than the buffer, which is alone in its group, by parts.
-fn read_group<A: AnyBitPattern>(pages: Pages<'_>, group: &mut [Run<'_, A>], buffer: &mut Vec<u8>) -> Result<()> {
+fn read_group<A: AnyBitPattern>(storage: &Storage, group: &mut [Run<'_, A>], buffer: &mut Vec<u8>) -> Result<()> {
     let size = size_of::<A>();
     let mut get = |elements: Range<usize>, to: &mut dyn FnMut(&[u8])| {
         let bytes = bytes_of::<A>(elements);
         buffer.resize(bytes.len(), 0);
-        pages.read_at(buffer, bytes.start)?;
+        storage.read_at(buffer, bytes.start)?;
         to(buffer);
         Ok(())
     };
@@ -263,9 +263,9 @@ mod tests {
                 let mut runs = gather.runs(0, &mut elements);
                 runs.sort_unstable_by_key(|(start, _)| *start);
                 if through_file {
-                    read(a.pages(), &mut runs).unwrap();
+                    read(a.storage(), &mut runs).unwrap();
                 } else {
-                    copy(a.view().to_slice_memory_order().unwrap(), a.pages(), true, &mut runs);
+                    copy(a.view().to_slice_memory_order().unwrap(), a.storage(), true, &mut runs);
                 }
                 prop_assert_eq!(&ArrayD::from_shape_vec(layout.to_shape(), elements).unwrap(), &expected);
             }
@@ -290,7 +290,7 @@ mod tests {
         let a = scratch(&[5, 100_000], false);
         let mut elements = vec![0; 300_000];
         let mut runs = Gather { len: 5, run: 100_000, indices: &[1, 2, 4] }.runs(0, &mut elements);
-        read(a.pages(), &mut runs).unwrap();
+        read(a.storage(), &mut runs).unwrap();
         assert_eq!(ArrayD::from_shape_vec(vec![3, 100_000], elements).unwrap(), a.select(Axis(0), &[1, 2, 4]));
     }
 }

@@ -92,7 +92,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     /// Those of [`guarded`](Self::guarded). What `f` stored before the fault may be in the file; what it stored later is
     /// not.
     pub fn guarded_mut<R>(&mut self, f: impl FnOnce(ArrayViewMut<'_, A, D>) -> R) -> Result<R> {
-        let (view, _, storage) = self.view_mut_and_pages();
+        let (view, _, storage) = self.view_mut_and_storage();
         storage.guarded(|| f(view))
     }
 }

@@ -16,8 +16,6 @@ mod fault;
 pub(crate) mod mapping;
 #[deny(unsafe_code)]
 mod prefetch;
-mod shim;
-pub(crate) use shim::Pages;
 
 use std::io;
 use std::marker::PhantomData;

@@ -156,13 +156,13 @@ where
         }
         let from = coalesce_axes(src.view(), to.layout().order());
         let writer = to.file_writer();
-        let pages = writer.pages();
-        let progress = Progress::new(pages.len() as u64, progress);
-        if pages.can_be_written_by_calls() && pages.len() > MIN_PWRITE {
-            let all = (pages.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
+        let storage = writer.storage();
+        let progress = Progress::new(storage.len() as u64, progress);
+        if storage.can_write_at() && storage.len() > MIN_PWRITE {
+            let all = (storage.len() as u64).saturating_add(from.len() as u64 * size_of::<B>() as u64);
             // Clean pages in memory count as free, those of these arrays too: up to 3/4 of that they stay there.
             let scarce = available_memory().filter(|free| all > free / 4 * 3);
-            if scarce.is_some() || !pages.look_present() {
+            if scarce.is_some() || !storage.seems_present() {
                 let copy =
                     scarce.map_or_else(|| PwriteCopy::cached(writer), |free| PwriteCopy::streaming(writer, free));
                 return copy.write(from, &f, &progress).map_err(|e| to.named(e));
@@ -233,11 +233,11 @@ mod tests {
             for start in (0..inner).step_by(tile[1]) {
                 let (first, end) = (row * inner + start, row * inner + inner.min(start + tile[1]));
                 for page in first * size / PAGE..=(end * size - 1) / PAGE {
-                    pages.entry(page).or_default().insert([row / tile[0], start / tile[1]]);
+                    storage.entry(page).or_default().insert([row / tile[0], start / tile[1]]);
                 }
             }
         }
-        pages.into_values().map(|tiles| tiles.len()).max().unwrap_or(0)
+        storage.into_values().map(|tiles| tiles.len()).max().unwrap_or(0)
     }
 
     const PAGE: usize = 4096;

@@ -206,7 +206,7 @@ impl<'a, D: Dimension, E: BlockElements<D>> IntoIterator for BlocksBase<'a, D, E
     fn into_iter(self) -> Self::IntoIter {
         let partition = self.partition();
         let intent = if E::WRITES { Intent::Update } else { Intent::Read };
-        BlocksIter::new(self.elements, partition, Scan::new(self.pages, self.options, intent))
+        BlocksIter::new(self.elements, partition, Scan::new(self.storage, self.options, intent))
     }
 }
 

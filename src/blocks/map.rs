@@ -12,7 +12,7 @@ use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Persistent;
 use crate::parallel::OnProgress;
-use crate::storage::Pages;
+use crate::storage::Storage;
 
 /// A block's size in bytes by default. It is computed in a buffer and then written: both fit in a core's own cache.
 const BLOCK: usize = 256 * 1024;
@@ -120,23 +120,23 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         M: Persistent,
     {
         let threads = self.threads();
-        let (view, layout, pages) = out.view_mut_and_pages();
+        let (view, layout, storage) = out.view_mut_and_storage();
         let (other_order, same_order): (Vec<_>, Vec<_>) =
             sources.iter().copied().partition(|source| source.other_order);
         let default = if other_order.is_empty() { BLOCK } else { OTHER_ORDER_BLOCK };
         let partition = layout.partition(self.size.unwrap_or(BlockSize::Bytes(default)));
-        let bytes = sources.iter().fold(pages.len(), |sum, source| sum.saturating_add(source.pages.len()));
+        let bytes = sources.iter().fold(storage.len(), |sum, source| sum.saturating_add(source.storage.len()));
         let (evict, keep_cached) = self.options.decide(bytes);
-        let read = |s: &Source<'s>| (Scan::decided(s.pages, (evict, keep_cached), None, Intent::Read), s.item);
+        let read = |s: &Source<'s>| (Scan::decided(s.storage, (evict, keep_cached), None, Intent::Read), s.item);
         let reads: Vec<_> = same_order.iter().map(read).collect();
         // The caller configured a pass over the first source: progress is reported in its bytes.
-        let total = sources.first().map_or(0, |source| source.pages.len() as u64);
+        let total = sources.first().map_or(0, |source| source.storage.len() as u64);
         let progress = self.options.progress.map(|mut report| -> OnProgress<'_> {
             Box::new(move |done, of| report((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
-        let strategy = if pages.can_be_written_by_calls() && !pages.look_present() {
+        let strategy = if storage.can_write_at() && !storage.seems_present() {
             WriteStrategy::Pwrite
-        } else if pages.len() >= nontemporal::MIN_BYTES {
+        } else if storage.len() >= nontemporal::MIN_BYTES {
             WriteStrategy::NonTemporal
         } else {
             WriteStrategy::InPlace
@@ -155,7 +155,7 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
                 f(&origin, slab);
                 for source in other_order.iter().filter(|_| evict) {
                     // A hint. A source that cannot be written back reports that itself.
-                    let _ = source.pages.evict(rows.start * source.row..rows.end * source.row);
+                    let _ = source.storage.evict(rows.start * source.row..rows.end * source.row);
                 }
                 origin[axis] = rows.end;
             }
@@ -175,8 +175,8 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
                 fill(block, buffer);
                 if strategy == WriteStrategy::Pwrite {
                     // A write to a file that was truncated would extend it again, with zeros in the gap.
-                    pages.check_file()?;
-                    pages.write_over(to, buffer)?;
+                    storage.check_file()?;
+                    storage.write_over(to, buffer)?;
                 } else {
                     with_nontemporal_stores(|stores| stores.copy_from_slice(to, buffer));
                 }
@@ -185,10 +185,10 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             Ok(())
         };
         let elements = view.into_slice_memory_order().unwrap_or_default();
-        let scan = Scan::decided(pages, (evict, keep_cached), progress, Intent::Overwrite);
+        let scan = Scan::decided(storage, (evict, keep_cached), progress, Intent::Overwrite);
         let blocks = BlocksIter::new(elements, partition.clone(), scan);
-        let written = pages.guarded(|| {
-            pages.check_file()?;
+        let written = storage.guarded(|| {
+            storage.check_file()?;
             blocks.run(threads, Vec::new, work)
         });
         written.flatten().map(drop).map_err(|e| out.named(e))
@@ -204,7 +204,7 @@ struct Operand<'s, A, E> {
 /// What the pass must know of an array to be read, whatever its element type.
 #[derive(Clone, Copy)]
 struct Source<'s> {
-    pages: Pages<'s>,
+    storage: &'s Storage,
     /// Of an element, in bytes.
     item: usize,
     /// Of one step of the outermost axis in memory, in bytes.
@@ -228,7 +228,7 @@ impl<'s, A, E: Dimension> Operand<'s, A, E> {
         let row = layout.bytes() / layout.rows().max(1);
         // With one long axis both orders are the same layout.
         let other_order = layout.order() != to.order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
-        Ok(Self { view, source: Source { pages: from.pages, item: layout.item().size(), row, other_order } })
+        Ok(Self { view, source: Source { storage: from.storage, item: layout.item().size(), row, other_order } })
     }
 
     /// The elements from the index `origin` on, of shape `dim`.

@@ -146,17 +146,17 @@ impl<'a, A: Send + Sync, D: Dimension> BlocksMut<'a, A, D> {
     /// - Those of [`guarded_mut`](crate::MmapArrayBase::guarded_mut): if the file is truncated meanwhile, or the disk
     ///   fails or is full.
     pub fn for_each(self, f: impl Fn(ArrayViewMut<'a, A, D>) + Sync) -> Result<()> {
-        let (threads, pages, partition) = (self.threads(), self.pages, self.partition());
+        let (threads, storage, partition) = (self.threads(), self.storage, self.partition());
         let blocks = self.into_iter();
         let work = |(): &mut (), block, elements: &'a mut [A]| {
             // What is stored after a fault stays in memory, and it may be more than there is.
-            if pages.faulted() {
-                pages.check_file()?;
+            if storage.faulted() {
+                storage.check_file()?;
             }
             f(elements.into_view(partition.shape(block)));
             Ok(())
         };
-        pages.guarded(|| blocks.run(threads, || (), work)).flatten().map(drop)
+        storage.guarded(|| blocks.run(threads, || (), work)).flatten().map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use super::prefetch::Prefetcher;
 use super::segments::Segments;
 use crate::error::{Error, Result};
 use crate::parallel::{OnProgress, Progress, lock};
-use crate::storage::Pages;
+use crate::storage::Storage;
 use crate::sys::memory::available_memory;
 
 /// How many windows are requested in all, from the current one on: one that is used, one that is on its way from the
@@ -81,7 +81,7 @@ fn fits_in_cache(bytes: usize) -> bool {
 /// One pass over all bytes of an array, each of which is entered and left once.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
-    pages: Pages<'a>,
+    storage: &'a Storage,
     intent: Intent,
     evict: bool,
     segments: Arc<Segments>,
@@ -125,27 +125,27 @@ impl EvictQueue {
 
 impl<'a> Scan<'a> {
     /// A pass over one array alone.
-    pub(super) fn new(pages: Pages<'a>, options: ScanOptions<'a>, intent: Intent) -> Self {
-        let decided = options.decide(pages.len());
-        Self::decided(pages, decided, options.progress, intent)
+    pub(super) fn new(storage: &'a Storage, options: ScanOptions<'a>, intent: Intent) -> Self {
+        let decided = options.decide(storage.len());
+        Self::decided(storage, decided, options.progress, intent)
     }
 
     /// One of several passes for which it was decided together whether to evict, and whether to keep in the page cache.
     pub(super) fn decided(
-        pages: Pages<'a>,
+        storage: &'a Storage,
         (evict, keep_cached): (bool, bool),
         progress: Option<OnProgress<'a>>,
         intent: Intent,
     ) -> Self {
-        let (len, of_file) = (pages.len(), pages.are_of_file());
-        let segments = Arc::new(Segments::new(pages, of_file && evict && !keep_cached));
+        let (len, of_file) = (storage.len(), storage.is_of_file());
+        let segments = Arc::new(Segments::new(storage, of_file && evict && !keep_cached));
         let read_ahead = of_file && len >= MIN_READ_AHEAD && intent != Intent::Overwrite;
         let windows = if read_ahead { segments.windows() } else { 0 };
         Self {
-            pages,
+            storage,
             intent,
             evict: of_file && evict,
-            knows_residency: read_ahead && pages.tell_presence(),
+            knows_residency: read_ahead && storage.reports_residency(),
             windows: (0..windows).map(|_| Mutex::default()).collect(),
             prefetcher: OnceLock::new(),
             segments,
@@ -156,7 +156,7 @@ impl<'a> Scan<'a> {
 
     /// Of the array, in bytes.
     pub(super) fn len(&self) -> usize {
-        self.pages.len()
+        self.storage.len()
     }
 
     /// The pass uses these bytes next, and those up to `end` soon.
@@ -171,7 +171,7 @@ impl<'a> Scan<'a> {
         for n in segments {
             // A page that was populated for reading faults again when it is stored to.
             if self.segments.enter(n) && self.intent == Intent::Read {
-                self.pages.populate(self.segments.bytes(n..n + 1));
+                self.storage.populate(self.segments.bytes(n..n + 1));
             }
         }
     }
@@ -185,9 +185,9 @@ impl<'a> Scan<'a> {
             *state = Window::Checked;
         }
         // One page stands for its segment: asking for all of them would cost more than reading some again.
-        let is_present = |n: usize| self.pages.is_present(self.segments.bytes(n..n + 1).start);
+        let is_present = |n: usize| self.storage.is_present(self.segments.bytes(n..n + 1).start);
         let present = self.knows_residency && self.segments.of_window(window).all(is_present);
-        let start = || Prefetcher::start(self.pages.read_ahead()?, &self.segments);
+        let start = || Prefetcher::start(self.storage.prefetch_source()?, &self.segments);
         if !present && let Some(prefetcher) = self.prefetcher.get_or_init(start) {
             prefetcher.request(window);
             *lock(&self.windows[window]) = Window::Requested;
@@ -227,7 +227,7 @@ impl<'a> Scan<'a> {
         }
         let drop_from_page_cache = self.segments.must_leave_page_cache(segments.start);
         let bytes = self.segments.bytes(segments);
-        let started = if self.intent == Intent::Read { Ok(()) } else { self.pages.start_writeback(bytes.clone()) };
+        let started = if self.intent == Intent::Read { Ok(()) } else { self.storage.start_writeback(bytes.clone()) };
         let mut left = lock(&self.left);
         left.note(started);
         left.bytes += bytes.len();
@@ -261,8 +261,8 @@ impl<'a> Scan<'a> {
 
     /// Fails if what was stored there could not be written back.
     fn evict(&self, bytes: Range<usize>, drop_from_page_cache: bool) -> Result<()> {
-        self.pages.try_evict(bytes.clone())?;
-        if drop_from_page_cache { self.pages.drop_from_page_cache(bytes) } else { Ok(()) }
+        self.storage.try_evict(bytes.clone())?;
+        if drop_from_page_cache { self.storage.drop_from_page_cache(bytes) } else { Ok(()) }
     }
 
     /// Ends the pass. Fails if something that it stored could not be written back.
@@ -278,7 +278,7 @@ impl<'a> Scan<'a> {
         if std::mem::take(&mut self.evict) {
             self.segments.given_up().for_each(|bytes| left.note(self.evict(bytes, false)));
             // The system's own read-ahead may have brought back what was dropped.
-            self.segments.leaving_page_cache().for_each(|bytes| left.note(self.pages.drop_from_page_cache(bytes)));
+            self.segments.leaving_page_cache().for_each(|bytes| left.note(self.storage.drop_from_page_cache(bytes)));
         }
         match left.failed {
             Some(e) if self.intent != Intent::Read => Err(e),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::storage::Pages;
+use crate::storage::Storage;
 
 /// In bytes: the largest folio of Linux's page cache with pages of 4 KiB, so that none is evicted in part.
 const SEGMENT: usize = 2 << 20;
@@ -32,16 +32,16 @@ struct Segment {
 
 impl Segments {
     /// With `drop_from_page_cache`, the segments that are not in the page cache now must not be there after the pass.
-    pub(super) fn new(pages: Pages<'_>, drop_from_page_cache: bool) -> Self {
-        let len = pages.len();
-        let skew = (pages.in_file() % SEGMENT as u64) as usize;
-        let count = if pages.are_of_file() { (skew + len).div_ceil(SEGMENT) } else { 0 };
+    pub(super) fn new(storage: &Storage, drop_from_page_cache: bool) -> Self {
+        let len = storage.len();
+        let skew = (storage.offset() % SEGMENT as u64) as usize;
+        let count = if storage.is_of_file() { (skew + len).div_ceil(SEGMENT) } else { 0 };
         let mut segments = Self { all: (0..count).map(|_| Segment::default()).collect(), skew, len };
-        let drop_from_page_cache = drop_from_page_cache && pages.tell_presence();
+        let drop_from_page_cache = drop_from_page_cache && storage.reports_residency();
         for n in 0..count {
             let bytes = segments.bytes(n..n + 1);
             *segments.all[n].remaining.get_mut() = bytes.len() as u32;
-            segments.all[n].drop_from_page_cache = drop_from_page_cache && pages.are_absent(bytes);
+            segments.all[n].drop_from_page_cache = drop_from_page_cache && storage.is_absent(bytes);
         }
         segments
     }

@@ -87,7 +87,7 @@ impl<'a> PwriteCopy<'a> {
             copy_tile(to, part, convert, false);
             let bytes = self.store(buffer, &tiling, &indices)?;
             if !self.keep_cached {
-                self.writer.pages().start_writeback(bytes.clone())?;
+                self.writer.storage().start_writeback(bytes.clone())?;
                 self.drop_cached(written.replace(bytes))?;
             }
             progress.advance(size_of_val(&buffer[..]));
@@ -96,7 +96,7 @@ impl<'a> PwriteCopy<'a> {
         for (_, written) in run_jobs(threads, Default::default, next, work)? {
             self.drop_cached(written)?;
         }
-        self.writer.pages().check_file()
+        self.writer.storage().check_file()
     }
 
     /// Writes a tile. Returns the range of the array's bytes that it is in.
@@ -104,7 +104,7 @@ impl<'a> PwriteCopy<'a> {
         let size = size_of::<A>();
         let (run, starts) = tiling.runs(at);
         // A write to a file that was truncated would extend it again, with zeros in the gap.
-        self.writer.pages().check_file()?;
+        self.writer.storage().check_file()?;
         for (elements, &start) in tile.chunks_exact(run).zip(&starts) {
             self.writer.write_at(bytemuck::cast_slice(elements), start * size)?;
         }
@@ -113,7 +113,7 @@ impl<'a> PwriteCopy<'a> {
 
     /// Waits until a tile is on the disk, and drops it from the page cache. Its successor is being written meanwhile.
     fn drop_cached(&self, tile: Option<Range<usize>>) -> Result<()> {
-        tile.map_or(Ok(()), |bytes| self.writer.pages().drop_from_page_cache(bytes))
+        tile.map_or(Ok(()), |bytes| self.writer.storage().drop_from_page_cache(bytes))
     }
 }
 
