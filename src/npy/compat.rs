@@ -13,7 +13,7 @@ impl Header {
     /// `DtypeMismatch`, naming both types and where possible the one to use.
     pub(crate) fn shape_for<A: NpyElement>(&self) -> Result<&[usize]> {
         let wanted = checked_dtype::<A>()?;
-        // `[u8; N]` has no axes, but may stand for the last one of a `|u1` file.
+        // `[u8; N]` has no axes, but can be the last one of a `|u1` file.
         for inner in [wanted.shape().len(), wanted.shape().len() + 1] {
             let split = self.shape.len().checked_sub(inner).and_then(|at| self.shape.split_at_checked(at));
             let Some((outer, inner)) = split else { continue };
