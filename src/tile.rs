@@ -233,11 +233,11 @@ mod tests {
             for start in (0..inner).step_by(tile[1]) {
                 let (first, end) = (row * inner + start, row * inner + inner.min(start + tile[1]));
                 for page in first * size / PAGE..=(end * size - 1) / PAGE {
-                    storage.entry(page).or_default().insert([row / tile[0], start / tile[1]]);
+                    pages.entry(page).or_default().insert([row / tile[0], start / tile[1]]);
                 }
             }
         }
-        storage.into_values().map(|tiles| tiles.len()).max().unwrap_or(0)
+        pages.into_values().map(|tiles| tiles.len()).max().unwrap_or(0)
     }
 
     const PAGE: usize = 4096;
