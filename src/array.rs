@@ -232,10 +232,20 @@ pub struct MmapArrayBase<A: 'static, D, M> {
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
     /// Makes memory an array.
     ///
-    /// For memory that others can reach, the caller is an `unsafe` constructor, whose promise this rests on.
-    pub(crate) fn new(layout: Layout<D>, storage: Storage, mode: Mode, header: Option<EncodedHeader>) -> Result<Self> {
+    /// # Errors
+    /// `Misaligned` if the memory does not fit the layout.
+    ///
+    /// # Safety
+    /// While the array lives, nobody else changes a byte of the memory or truncates the file below it: because nobody else can
+    /// reach either, or by the promise that the caller of an `unsafe` constructor made.
+    pub(crate) unsafe fn new(
+        layout: Layout<D>,
+        storage: Storage,
+        mode: Mode,
+        header: Option<EncodedHeader>,
+    ) -> Result<Self> {
         check_fit::<A, D>(&layout, &storage)?;
-        // SAFETY: (1) `view` joins `storage` in one value; (2) just checked; (3) by the bound on `A`; (4) by the promise.
+        // SAFETY: (1) `view` joins `storage` in one value; (2) just checked; (3) by the bound on `A`; (4) the caller's.
         let view = unsafe { view_of(&layout, &storage) };
         Ok(Self { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
     }

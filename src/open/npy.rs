@@ -1,8 +1,8 @@
 //! Opens, loads and creates `.npy` files: the header specifies where the elements are, what they are, and in what order.
 //!
 //! # Safety
-//! As in `raw.rs`: this file declares `unsafe` functions and dereferences nothing. The arrays that it makes rest on the
-//! promise of the caller, which is written at [`MmapArrayOptions::open`].
+//! As in `raw.rs`: this file dereferences nothing. It declares `unsafe` functions, whose callers make the promise that is
+//! written at [`MmapArrayOptions::open`], and passes it on to `placed`.
 #![allow(unsafe_code)]
 
 use std::path::Path;
@@ -118,7 +118,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting>
     /// # Safety
     /// As for [`open`](Self::open).
     pub unsafe fn open_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
-        self.open_at(path.as_ref(), self.check_npy(), Self::find_npy_in_place)
+        // SAFETY: the caller's.
+        unsafe { self.open_at(path.as_ref(), self.check_npy(), Self::find_npy_in_place) }
     }
 }
 
@@ -148,7 +149,8 @@ where
     /// # Safety
     /// As for [`create`](Self::create).
     pub unsafe fn create_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        self.create_at(path.as_ref(), self.new_npy(), Destination::replace, PendingFile::publish)
+        // SAFETY: the caller's.
+        unsafe { self.create_at(path.as_ref(), self.new_npy(), Destination::replace, PendingFile::publish) }
     }
 
     /// Creates a `.npy` file and maps its array, at a path where nothing exists. Otherwise like
@@ -160,7 +162,8 @@ where
     /// # Safety
     /// As for [`create`](Self::create).
     pub unsafe fn create_new_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        self.create_at(path.as_ref(), self.new_npy(), Destination::vacant, PendingFile::publish_new)
+        // SAFETY: the caller's.
+        unsafe { self.create_at(path.as_ref(), self.new_npy(), Destination::vacant, PendingFile::publish_new) }
     }
 }
 

@@ -1,4 +1,11 @@
 //! Maps, copies or creates the file of an array: what raw and `.npy` files have in common.
+//!
+//! # Safety
+//! An array rests on one demand ([`MmapArrayBase::new`]): nobody else changes its bytes or truncates its file. It holds
+//! 1. by the promise of whoever calls an `unsafe` constructor, for a file that others can open;
+//! 2. because nobody else can, for an unnamed file; or
+//! 3. because there is no file, for an in-memory copy.
+#![allow(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +43,9 @@ impl<D: Dimension> Placed<D> {
         self.layout.extent(self.offset, alignment, file_len, remedy)
     }
 
-    pub(super) fn into_array<A, M>(
+    /// # Safety
+    /// That of [`MmapArrayBase::new`].
+    pub(super) unsafe fn into_array<A, M>(
         self,
         mapping: Mapping,
         file: ArrayFile,
@@ -46,13 +55,18 @@ impl<D: Dimension> Placed<D> {
         A: AnyBitPattern,
         M: Supports<A>,
     {
-        MmapArrayBase::new(self.layout, Storage::of_file(mapping, file, self.offset), mode, self.header)
+        let storage = Storage::of_file(mapping, file, self.offset);
+        // SAFETY: the caller's.
+        unsafe { MmapArrayBase::new(self.layout, storage, mode, self.header) }
     }
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Maps the array that `find` finds in the file at `path`. `checked` says what is wrong whatever the file contains.
-    pub(super) fn open_at(
+    ///
+    /// # Safety
+    /// (1)
+    pub(super) unsafe fn open_at(
         &self,
         path: &Path,
         checked: Result<()>,
@@ -60,11 +74,14 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     ) -> Result<MmapArrayBase<A, D, M>> {
         checked
             .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
-            .and_then(|file| self.map_file(file, find))
+            // SAFETY: (1) the caller's.
+            .and_then(|file| unsafe { self.map_file(file, find) })
             .map_err(|e| e.with_path(path))
     }
 
-    pub(super) fn map_file(&self, mut file: ArrayFile, find: Find<A, D, M>) -> Result<MmapArrayBase<A, D, M>> {
+    /// # Safety
+    /// (1)
+    pub(super) unsafe fn map_file(&self, mut file: ArrayFile, find: Find<A, D, M>) -> Result<MmapArrayBase<A, D, M>> {
         file.preallocate(self.preallocate);
         let placed = find(self, &mut file)?;
         let raw = placed.header.is_none();
@@ -82,7 +99,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
                 if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
                     file.remove_stale_mark(placed.end()?);
                 }
-                placed.into_array(mapping, file, M::FILE_ACCESS.into())
+                // SAFETY: (1) the caller's.
+                unsafe { placed.into_array(mapping, file, M::FILE_ACCESS.into()) }
             }
             Err(e) if file.len() == old_len || matches!(file.truncate(old_len, file.len()), Ok(true)) => Err(e),
             Err(e) => Err(e.and("and the file, which was extended, could not be made as short again")),
@@ -101,7 +119,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
             let extent = placed.extent(Alignment::Copied, file.len(), "")?;
             let mapping = Mapping::copy_of_file(&file, extent, placed.layout.item())?;
             let storage = Storage::copied_from(file, mapping, placed.offset);
-            MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None)
+            // SAFETY: (3)
+            unsafe { MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None) }
         };
         checked
             .and_then(|()| ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default()))
@@ -111,7 +130,10 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
 
     /// Creates a file for the array and gives it the path as the last step: by [`Destination::replace`] and
     /// [`PendingFile::publish`], or by [`Destination::vacant`] and [`PendingFile::publish_new`].
-    pub(super) fn create_at(
+    ///
+    /// # Safety
+    /// (1)
+    pub(super) unsafe fn create_at(
         &self,
         path: &Path,
         placed: Result<Placed<D>>,
@@ -132,7 +154,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
                 made => made,
             };
             let (mapping, file) = made?;
-            placed.into_array(mapping, file, Mode::Create)
+            // SAFETY: (1) the caller's.
+            unsafe { placed.into_array(mapping, file, Mode::Create) }
         };
         placed.and_then(create).map_err(|e| e.with_path(path))
     }
@@ -155,7 +178,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         path: Option<PathBuf>,
     ) -> Result<MmapArrayBase<A, D, M>> {
         let (mapping, file) = self.make(&placed, pending, |pending| Ok::<_, Error>(pending.keep_unnamed(path)))?;
-        placed.into_array(mapping, file, Mode::Create)
+        // SAFETY: (2) `keep_unnamed` is all that becomes of it until `publish`, which unmaps it first.
+        unsafe { placed.into_array(mapping, file, Mode::Create) }
     }
 
     /// Makes the file of a new array and maps it. `publish` comes last, after everything that can fail.

@@ -1,8 +1,8 @@
 //! Opens, loads and creates raw files: the options specify where the elements are, what they are, and in what order.
 //!
 //! # Safety
-//! This file declares `unsafe` functions and dereferences nothing. The arrays that it makes rest on the promise of the
-//! caller, which is written at [`MmapArrayOptions::open`]:
+//! This file dereferences nothing. It declares the `unsafe` functions whose callers make the promise on which mapped arrays
+//! rest, written at [`MmapArrayOptions::open`], and passes it on to `placed`:
 //! 1. no byte of the array changes except through it, and
 //! 2. the file is not truncated below the array's end.
 #![allow(unsafe_code)]
@@ -70,7 +70,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     ///
     /// A ready sentence: `// SAFETY: nobody writes or cuts these bytes of the file while the array lives.`
     pub unsafe fn open<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
-        self.open_at(path.as_ref(), self.check(Alignment::InPlace), Self::find)
+        // SAFETY: (1, 2) the caller's.
+        unsafe { self.open_at(path.as_ref(), self.check(Alignment::InPlace), Self::find) }
     }
 
     /// Maps a file that is already open.
@@ -98,7 +99,9 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// As for [`open`](Self::open).
     pub unsafe fn map(self, file: &File) -> Result<MmapArrayBase<A, D, M>> {
         self.check(Alignment::InPlace)?;
-        self.map_file(ArrayFile::adopt(file, M::FILE_ACCESS, self.lock.unwrap_or(Lock::None))?, Self::find)
+        let file = ArrayFile::adopt(file, M::FILE_ACCESS, self.lock.unwrap_or(Lock::None))?;
+        // SAFETY: (1, 2) the caller's.
+        unsafe { self.map_file(file, Self::find) }
     }
 }
 
@@ -125,7 +128,8 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
         let mut file = ArrayFile::adopt(file, FileAccess::Read, self.lock.unwrap_or(Lock::None))?;
         let placed = self.find(&mut file)?;
         let mapping = Mapping::of_sealed_file(&file, placed.extent(Alignment::InPlace, file.len(), "")?)?;
-        placed.into_array(mapping, file, Mode::ReadOnly)
+        // SAFETY: (1, 2) the kernel has proved that the file does not change.
+        unsafe { placed.into_array(mapping, file, Mode::ReadOnly) }
     }
 }
 
@@ -158,7 +162,8 @@ where
     /// # Safety
     /// As for [`open`](Self::open), from the moment when the file is at its path.
     pub unsafe fn create<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        self.create_at(path.as_ref(), self.new_placed(), Destination::replace, PendingFile::publish)
+        // SAFETY: (1, 2) the caller's.
+        unsafe { self.create_at(path.as_ref(), self.new_placed(), Destination::replace, PendingFile::publish) }
     }
 
     /// Creates a file and maps it, at a path where nothing exists. Otherwise like [`create`](Self::create).
@@ -170,7 +175,8 @@ where
     /// # Safety
     /// As for [`create`](Self::create).
     pub unsafe fn create_new<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
-        self.create_at(path.as_ref(), self.new_placed(), Destination::vacant, PendingFile::publish_new)
+        // SAFETY: (1, 2) the caller's.
+        unsafe { self.create_at(path.as_ref(), self.new_placed(), Destination::vacant, PendingFile::publish_new) }
     }
 
     /// See [`MmapArrayBase::scratch`].
