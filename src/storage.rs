@@ -343,7 +343,7 @@ impl Storage {
 
     /// Whether the array seems to be in memory, judging by a sample of its pages.
     pub(crate) fn seems_present(&self) -> bool {
-        // A system call each: 16 cost a few microseconds, and miss a half that is absent once in 65,536.
+        // A system call each: 16 take a few microseconds.
         const SAMPLES: usize = 16;
         let step = (self.len() / SAMPLES).max(1);
         (0..self.len()).step_by(step).all(|byte| self.is_present(byte))
