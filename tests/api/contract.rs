@@ -62,7 +62,7 @@ fn the_aliases_default_to_bytes_of_any_dimension() -> Result<()> {
 }
 
 #[test]
-fn every_door_has_the_signature_of_the_contract() {
+fn every_constructor_has_the_signature_of_the_contract() {
     type Opened<A, D, M> = Result<MmapArrayBase<A, D, M>>;
     let _: unsafe fn(PathBuf) -> Opened<f32, Ix1, ReadOnly> = MmapArray::<f32, Ix1>::open;
     let _: fn(PathBuf) -> Opened<f32, IxDyn, ReadOnly> = MmapArray::<f32>::load;
@@ -88,7 +88,7 @@ fn every_door_has_the_signature_of_the_contract() {
 }
 
 #[test]
-fn every_npy_door_has_the_signature_of_the_contract() {
+fn every_npy_constructor_has_the_signature_of_the_contract() {
     type Opened<D, M> = Result<MmapArrayBase<f32, D, M>>;
     type Options<M> = MmapArrayOptions<f32, Ix2, M>;
     type Pair = (usize, usize);
@@ -325,24 +325,27 @@ fn writing_past_an_axis_panics_as_in_ndarray() {
 }
 
 #[test]
-fn debug_tells_what_it_is_and_never_what_is_in_it() -> Result<()> {
+fn debug_shows_what_the_array_is_and_never_its_elements() -> Result<()> {
     let (_folder, path) = file(&[271_828_182_i64; 4]);
     let c = MmapArrayCow::<i64>::options().shape((2, 2)).opened(&path)?;
-    fn told_of_any<A, D: Dimension, M>(array: &MmapArrayBase<A, D, M>) -> String {
+    fn debug_of_any<A, D: Dimension, M>(array: &MmapArrayBase<A, D, M>) -> String {
         format!("{array:?}")
     }
-    let told = told_of_any(&c);
-    assert!(told.contains("[2, 2]") && told.contains("data.bin") && told.contains("CopyOnWrite"), "{told}");
-    assert!(!told.contains("271828182"), "{told}");
+    let reported = debug_of_any(&c);
+    assert!(
+        reported.contains("[2, 2]") && reported.contains("data.bin") && reported.contains("CopyOnWrite"),
+        "{reported}"
+    );
+    assert!(!reported.contains("271828182"), "{reported}");
     assert_eq!(format!("{c}"), format!("{}", Array2::from_elem((2, 2), 271_828_182_i64)));
     assert_eq!(format!("{c:12}"), format!("{:12}", Array2::from_elem((2, 2), 271_828_182_i64)));
     #[cfg(target_os = "linux")]
     {
         let mut staged = Staged::<i64>::stage(path.with_extension("staged"), (1, 2))?;
         staged.fill(271_828_182);
-        let told = told_of_any(&staged);
-        assert!(told.starts_with("MmapArray { shape: [1, 2]") && told.contains("data.staged"), "{told}");
-        assert!(told.ends_with("mode: Create }") && !told.contains("271828182"), "{told}");
+        let reported = debug_of_any(&staged);
+        assert!(reported.starts_with("MmapArray { shape: [1, 2]") && reported.contains("data.staged"), "{reported}");
+        assert!(reported.ends_with("mode: Create }") && !reported.contains("271828182"), "{reported}");
         assert_eq!(format!("{staged}"), "[[271828182, 271828182]]");
     }
     // Whatever the element is: nothing of it is asked.
@@ -383,7 +386,7 @@ fn guards_cross_threads_and_errors_do() {
 }
 
 #[test]
-fn a_guard_tells_where_it_came_from() -> Result<()> {
+fn an_array_knows_its_file_its_offset_and_its_mode() -> Result<()> {
     let (folder, path) = file(&counting(4));
     let a = MmapArray::<f64>::options().offset(8).opened(&path)?;
     assert_eq!((a.path(), a.offset(), a.mode()), (Some(path.as_path()), 8, Mode::ReadOnly));

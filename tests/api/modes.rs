@@ -144,7 +144,7 @@ fn extending_grows_a_short_file_by_zeros_and_only_then() -> Result<()> {
 }
 
 #[test]
-fn what_was_flushed_is_there_for_whoever_opens_the_file_next() -> Result<()> {
+fn what_was_flushed_is_there_for_the_next_to_open_the_file() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.bin");
     for order in [(5, 3000).into_shape_with_order(), (3000, 5).f()] {
@@ -176,7 +176,7 @@ fn what_was_flushed_is_there_for_whoever_opens_the_file_next() -> Result<()> {
 }
 
 #[test]
-fn a_flush_after_the_file_was_cut_is_an_error_for_good() -> Result<()> {
+fn a_flush_after_the_file_was_truncated_is_an_error_for_good() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.bin");
     let w = MmapArrayMut::<u8>::options().shape(10_000).created(&path)?;

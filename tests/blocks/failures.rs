@@ -1,4 +1,4 @@
-//! Walks that fail: what they say, and that nothing says afterwards that all is well.
+//! Passes that fail: what they return, and that nothing returns success afterwards.
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is a test's own, in a temporary folder.
 
 use std::fs::{self, File};
@@ -11,13 +11,13 @@ use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayMut, Result, Staged};
 
 const MIB: usize = 1 << 20;
 
-/// What was stored does not reach the disk, as whoever waits for it is told once.
+/// What was stored does not reach the disk, which the system reports once to whoever waits for it.
 fn no_write_back() -> [Refusal; 1] {
     [no(libc::SYS_msync, libc::EIO)]
 }
 
 #[test]
-fn a_write_back_that_failed_is_not_forgotten_by_a_flush() -> Result<()> {
+fn a_flush_reports_a_writeback_that_failed_before_it() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let create = |name| unsafe { MmapArrayMut::<u8, Ix1>::create(folder.path().join(name), MIB) };
 
@@ -35,7 +35,7 @@ fn a_write_back_that_failed_is_not_forgotten_by_a_flush() -> Result<()> {
     expect_err(a.flush(), ErrorKind::Poisoned);
     expect_err(source.blocks().map_into(&mut a, |x| x), ErrorKind::Poisoned);
 
-    // Whoever iterates is not told: so it has to be the flush.
+    // An iterator returns no error, so the flush must.
     let mut a = create("iterated")?;
     refusing(&no_write_back(), || a.blocks_mut().keep_cached(false).into_iter().for_each(|mut b| b.fill(1)));
     expect_err(a.flush(), ErrorKind::Poisoned);
@@ -55,7 +55,7 @@ fn a_staged_file_that_may_have_holes_is_not_published() -> Result<()> {
 }
 
 #[test]
-fn a_target_that_was_cut_stays_as_it_is() -> Result<()> {
+fn a_truncated_target_stays_as_it_is() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.bin");
     let source = MmapArrayMut::<u8>::scratch(4 * MIB)?;
@@ -99,12 +99,12 @@ fn nothing_is_gathered_from_a_poisoned_array() -> Result<()> {
 }
 
 #[test]
-fn a_walk_that_is_zipped_ends_with_its_last_block() -> Result<()> {
-    let (a, told) = (MmapArrayMut::<u8>::scratch(1000)?, Mutex::new(Vec::new()));
-    let counted = a.blocks().bytes(100).progress(|done, _| told.lock().unwrap().push(done));
+fn a_zipped_pass_ends_with_its_last_block() -> Result<()> {
+    let (a, reported) = (MmapArrayMut::<u8>::scratch(1000)?, Mutex::new(Vec::new()));
+    let counted = a.blocks().bytes(100).progress(|done, _| reported.lock().unwrap().push(done));
     // The shorter side ends it: nobody asks the other whether it has more.
     assert_eq!((0..10).zip(counted).count(), 10);
-    assert_eq!(told.into_inner().unwrap().last(), Some(&1000));
+    assert_eq!(reported.into_inner().unwrap().last(), Some(&1000));
     Ok(())
 }
 
@@ -115,21 +115,21 @@ mod in_parallel {
     use ndarray_mmap::{MmapArrayMut, Result};
 
     #[test]
-    fn progress_may_use_the_threads_of_the_walk() -> Result<()> {
+    fn progress_may_use_the_threads_of_the_pass() -> Result<()> {
         use rayon::prelude::*;
         let a = MmapArrayMut::<u8>::scratch(100_000)?;
         let last = AtomicUsize::new(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let walk = || {
+        let pass = || {
             let blocks = a.blocks().bytes(100).progress(|done, total| {
-                // Whoever waits here may be given blocks of this very walk.
+                // A thread that waits here may get blocks of this very pass.
                 let found = (0..64_u64).into_par_iter().map(|n| n + done).sum::<u64>();
                 assert_eq!(found, 64 * done + 63 * 32);
                 assert!(last.swap(done as usize, Ordering::Relaxed) < done as usize && done <= total);
             });
             blocks.into_par_iter().map(|block| block.len()).sum::<usize>()
         };
-        assert_eq!(pool.install(walk), 100_000);
+        assert_eq!(pool.install(pass), 100_000);
         assert_eq!(last.into_inner(), 100_000);
         Ok(())
     }
@@ -140,7 +140,7 @@ mod in_parallel {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let mut a = MmapArrayMut::<u8>::scratch(1000)?;
         let (calls, started, panicked) = (AtomicUsize::new(0), std::sync::Barrier::new(2), AtomicBool::new(false));
-        let walk = || {
+        let pass = || {
             a.blocks_mut().bytes(1).parallel(true).for_each(|_| {
                 // Both threads have begun; one of them ends at once, and the other goes on once it has.
                 if calls.fetch_add(1, Ordering::Relaxed) < 2 && started.wait().is_leader() {
@@ -153,7 +153,7 @@ mod in_parallel {
                 std::thread::yield_now();
             })
         };
-        let panic = catch_unwind(AssertUnwindSafe(|| pool.install(walk))).unwrap_err();
+        let panic = catch_unwind(AssertUnwindSafe(|| pool.install(pass))).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"enough"));
         assert!(calls.into_inner() < 500, "the other thread has walked all of its half");
         Ok(())

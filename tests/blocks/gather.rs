@@ -27,11 +27,11 @@ fn file() -> (TempDir, PathBuf, Array2<u32>) {
 
 fn opened<A: AnyBitPattern, M: Supports<A> + OpenExisting>(path: &Path, columns: usize) -> MmapArrayBase<A, Ix2, M> {
     let options = MmapArrayBase::<A, IxDyn, M>::options().offset(OFFSET as u64).shape((2000, columns));
-    // SAFETY: nobody else knows the files of these tests; where one is cut, nothing cut off is looked at.
+    // SAFETY: nobody else knows the files of these tests; where one is cut, nothing past its new end is read.
     unsafe { options.open(path).unwrap() }
 }
 
-/// Takes a file out of memory, as far as the file system can.
+/// Drops a file from the page cache, as far as the file system can.
 #[cfg(unix)]
 fn chill(path: &Path) {
     let file = File::open(path).unwrap();
@@ -114,10 +114,11 @@ fn records_with_padding_are_gathered_too() {
 #[test]
 fn an_index_or_axis_out_of_range_is_named() {
     let a = MmapArrayMut::<u8>::scratch((4, 3)).unwrap();
-    let said = |axis, indices: &[usize]| expect_err(a.gather(Axis(axis), indices), ErrorKind::InvalidInput).to_string();
-    assert_eq!(said(0, &[3, 0, 4, 9]), "index 4 is out of range for axis 0, which has length 4");
-    assert_eq!(said(1, &[3]), "index 3 is out of range for axis 1, which has length 3");
-    assert_eq!(said(2, &[0]), "axis 2 is out of range for an array of 2 dimensions");
+    let message =
+        |axis, indices: &[usize]| expect_err(a.gather(Axis(axis), indices), ErrorKind::InvalidInput).to_string();
+    assert_eq!(message(0, &[3, 0, 4, 9]), "index 4 is out of range for axis 0, which has length 4");
+    assert_eq!(message(1, &[3]), "index 3 is out of range for axis 1, which has length 3");
+    assert_eq!(message(2, &[0]), "axis 2 is out of range for an array of 2 dimensions");
     let nothing = MmapArrayMut::<u8>::scratch(vec![0, 3]).unwrap();
     expect_err(nothing.gather(Axis(0), &[0]), ErrorKind::InvalidInput);
     let scalar = MmapArrayMut::<u8>::scratch(()).unwrap();
@@ -146,7 +147,7 @@ fn a_result_larger_than_memory_is_an_error_and_no_abort() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_was_cut_is_an_error_where_it_is_read() {
+fn a_truncated_file_is_an_error_where_it_is_read() {
     let (_folder, path, _) = file();
     chill(&path);
     let a: MmapArray<u32, Ix2> = opened(&path, 300);

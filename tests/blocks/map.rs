@@ -1,4 +1,4 @@
-//! Mapping files into a file, by whichever door they were opened, and in whichever way results get there.
+//! Mapping files into a file, by whichever constructor they were opened, and in whichever way results get there.
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is a test's own, in a temporary folder.
 
 use ndarray::prelude::*;
@@ -38,7 +38,7 @@ fn results_are_the_same_in_memory_past_the_cache_and_through_the_file() -> Resul
 }
 
 #[test]
-fn arrays_from_every_door_are_mapped() -> Result<()> {
+fn arrays_from_every_constructor_are_mapped() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.bin");
     std::fs::write(&path, bytemuck::cast_slice(&numbers(5000))).unwrap();
@@ -67,7 +67,7 @@ fn arrays_from_every_door_are_mapped() -> Result<()> {
 
 #[cfg(unix)]
 #[test]
-fn a_source_that_was_cut_is_an_error_of_the_guarded_call() -> Result<()> {
+fn a_truncated_source_is_an_error_of_the_guarded_call() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.bin");
     std::fs::write(&path, bytemuck::cast_slice(&numbers(100_000))).unwrap();

@@ -1,4 +1,4 @@
-//! What a walk leaves in memory, in this process and in the system's cache, and what it does not touch.
+//! What a pass leaves in memory, in this process and in the page cache, and what it does not touch.
 //!
 //! One test at a time: what is measured is the whole process's.
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is a test's own, in a temporary folder.
@@ -43,7 +43,7 @@ fn open(path: &Path) -> MmapArray<u64, Ix1> {
     unsafe { MmapArray::open(path).unwrap() }
 }
 
-/// Takes a file out of the system's cache.
+/// Drops a file from the page cache.
 fn chill(path: &Path) {
     let file = File::open(path).unwrap();
     file.sync_all().unwrap();
@@ -67,7 +67,7 @@ fn peak_growth(work: impl FnOnce()) -> usize {
 }
 
 #[test]
-fn a_walk_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
+fn a_pass_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();
@@ -111,7 +111,7 @@ fn a_walk_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
 }
 
 #[test]
-fn writing_walks_hold_little_memory_too() {
+fn writing_passes_hold_little_memory_too() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();
@@ -128,7 +128,7 @@ fn writing_walks_hold_little_memory_too() {
 }
 
 #[test]
-fn a_source_in_the_other_order_is_let_go_of_as_well() {
+fn a_source_in_the_other_order_is_evicted_too() {
     use ndarray::ShapeBuilder;
     let _alone = alone();
     in_child!(|| {
@@ -145,7 +145,7 @@ fn a_source_in_the_other_order_is_let_go_of_as_well() {
 }
 
 #[test]
-fn an_abandoned_walk_leaves_neither_memory_nor_threads() {
+fn an_abandoned_pass_leaves_neither_memory_nor_threads() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();
@@ -200,7 +200,7 @@ fn an_array_that_fits_stays_cached_and_one_that_is_not_to_does_not() {
 }
 
 #[test]
-fn what_was_cached_before_a_walk_is_cached_after_it() {
+fn what_was_cached_before_a_pass_is_cached_after_it() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();
@@ -224,7 +224,7 @@ fn what_was_cached_before_a_walk_is_cached_after_it() {
 }
 
 #[test]
-fn what_a_writing_walk_is_not_to_keep_is_on_the_disk_and_out_of_the_cache() {
+fn what_a_writing_pass_does_not_keep_is_on_the_disk_and_out_of_the_cache() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();
@@ -259,7 +259,7 @@ fn flags_at(address: usize) -> String {
 }
 
 #[test]
-fn a_walk_leaves_the_callers_hints_alone() {
+fn a_pass_leaves_the_callers_advice_alone() {
     let _alone = alone();
     in_child!(|| {
         let folder = folder();

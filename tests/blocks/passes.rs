@@ -1,5 +1,5 @@
-//! Walking in blocks: what a user gets is what ndarray gives on the same data, whatever the blocks, the order, the
-//! door and the number of threads.
+//! Passes in blocks: what a user gets is what ndarray gives on the same data, whatever the blocks, the order, the
+//! constructor and the number of threads.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ fn dims() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![9 => 1..7usize, 1 => Just(0)], 1..=6)
 }
 
-/// How a walk is cut: by bytes or by rows.
+/// How a pass is divided: by bytes or by rows.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Default,
@@ -255,7 +255,7 @@ fn nothing_has_no_mean_and_no_least() {
 }
 
 #[test]
-fn loaded_and_copy_on_write_arrays_are_walked_as_they_are() {
+fn passes_over_loaded_and_copy_on_write_arrays_see_their_elements() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.bin");
     let values: Vec<i16> = (0..100_000).map(|n| n as i16).collect();
@@ -267,7 +267,7 @@ fn loaded_and_copy_on_write_arrays_are_walked_as_they_are() {
     let mut copy = unsafe { MmapArrayCow::<i16>::open(&path).unwrap() };
     for a in [&mut loaded, &mut copy] {
         a.blocks_mut().bytes(1000).keep_cached(false).for_each(|mut block| block.fill(1)).unwrap();
-        // Neither this walk nor the one before let go of what was stored.
+        // Neither this pass nor the one before evicted what was stored.
         assert_eq!(a.blocks().bytes(1000).keep_cached(false).sum(), 100_000);
     }
     assert_eq!(std::fs::read(&path).unwrap(), bytemuck::cast_slice::<_, u8>(&values));
@@ -440,7 +440,7 @@ fn half_precision_adds_up_in_double() {
 }
 
 #[test]
-fn walks_of_different_elements_zip_by_rows() {
+fn passes_over_different_elements_zip_by_rows() {
     let long = MmapArrayMut::<f64>::scratch((103, 5)).unwrap();
     let short = MmapArrayMut::<u8>::scratch((103, 5)).unwrap();
     let pairs: Vec<_> =
@@ -454,32 +454,32 @@ fn walks_of_different_elements_zip_by_rows() {
 fn progress_counts_up_to_all_of_the_bytes() {
     let a = MmapArrayMut::<f64>::scratch((1000, 3)).unwrap();
     for par in [false, true] {
-        let mut told = Vec::new();
-        let sum = parallel!(a.blocks().rows(64).progress(|done, total| told.push((done, total))), par).sum();
+        let mut reported = Vec::new();
+        let sum = parallel!(a.blocks().rows(64).progress(|done, total| reported.push((done, total))), par).sum();
         assert_eq!(sum, 0.0);
-        assert_eq!(told.len(), 16);
-        assert!(told.is_sorted() && told.iter().all(|&(_, total)| total == 24_000));
-        assert_eq!(told.last(), Some(&(24_000, 24_000)));
+        assert_eq!(reported.len(), 16);
+        assert!(reported.is_sorted() && reported.iter().all(|&(_, total)| total == 24_000));
+        assert_eq!(reported.last(), Some(&(24_000, 24_000)));
     }
 }
 
 #[test]
-fn a_panic_in_a_closure_ends_the_walk_and_nothing_else() {
+fn a_panic_in_a_closure_ends_the_pass_and_nothing_else() {
     let mut a = MmapArrayMut::<u8>::scratch(100_000).unwrap();
     a.fill(1);
     for par in [false, true] {
-        let walk = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let pass = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             parallel!(a.blocks().bytes(100), par).for_each(|_| panic!("the closure's own"));
         }));
-        assert_eq!(*walk.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
-        let walk = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        assert_eq!(*pass.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
+        let pass = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = parallel!(a.blocks_mut().bytes(100), par).for_each(|_| panic!("the closure's own"));
         }));
-        assert_eq!(*walk.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
-        let walk = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        assert_eq!(*pass.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
+        let pass = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             parallel!(a.blocks().bytes(100).progress(|_, _| panic!("the closure's own")), par).sum()
         }));
-        assert_eq!(*walk.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
+        assert_eq!(*pass.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
         assert_eq!(a.blocks().sum(), 100_000);
     }
 }
@@ -508,13 +508,13 @@ proptest! {
         if warm {
             out.fill(f64::NAN);
         }
-        let walk = || {
+        let pass = || {
             let blocks = parallel!(cut!(a.blocks(), cut), par);
             keep.map_or(a.blocks(), |keep| blocks.keep_cached(keep))
         };
-        walk().map_into(&mut out, |x| f64::from(x) * 2.0 - 1.0).unwrap();
+        pass().map_into(&mut out, |x| f64::from(x) * 2.0 - 1.0).unwrap();
         prop_assert_eq!(out.view(), a_model.mapv(|x| f64::from(x) * 2.0 - 1.0));
-        walk().zip_map_into(&b, &mut out, |x, y| f64::from(x) + f64::from(y)).unwrap();
+        pass().zip_map_into(&b, &mut out, |x, y| f64::from(x) + f64::from(y)).unwrap();
         let expected = a_model.mapv(f64::from) + b_model.mapv(f64::from);
         prop_assert_eq!(out.view(), &expected);
         out.flush().unwrap();
@@ -574,9 +574,9 @@ fn shapes_that_differ_are_refused_before_anything_is_written() {
 fn progress_of_a_mapping_counts_the_bytes_that_are_read() {
     let a = MmapArrayMut::<u8>::scratch((1000, 3)).unwrap();
     let mut out = MmapArrayMut::<f64>::scratch((1000, 3)).unwrap();
-    let mut told = Vec::new();
-    a.blocks().rows(300).progress(|done, total| told.push((done, total))).map_into(&mut out, f64::from).unwrap();
-    assert_eq!(told, [(900, 3000), (1800, 3000), (2700, 3000), (3000, 3000)]);
+    let mut reported = Vec::new();
+    a.blocks().rows(300).progress(|done, total| reported.push((done, total))).map_into(&mut out, f64::from).unwrap();
+    assert_eq!(reported, [(900, 3000), (1800, 3000), (2700, 3000), (3000, 3000)]);
 }
 
 #[test]
@@ -584,16 +584,16 @@ fn a_panic_while_mapping_is_passed_on() {
     let a = MmapArrayMut::<u8>::scratch(100_000).unwrap();
     let mut out = MmapArrayMut::<u8>::scratch(100_000).unwrap();
     for par in [false, true] {
-        let walk = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let pass = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             parallel!(a.blocks().bytes(100), par).map_into(&mut out, |_| panic!("the closure's own"))
         }));
-        assert_eq!(*walk.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
+        assert_eq!(*pass.unwrap_err().downcast::<&str>().unwrap(), "the closure's own");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_cut_during_a_guarded_walk_is_an_error() {
+fn a_file_truncated_during_a_guarded_pass_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     for par in [false, true] {
         // Large enough to be read ahead.
@@ -603,8 +603,8 @@ fn a_file_that_is_cut_during_a_guarded_walk_is_an_error() {
                 std::fs::File::options().write(true).open(a.path().unwrap()).unwrap().set_len(5 << 20).unwrap();
             }
         };
-        let walk = a.guarded(|_| parallel!(a.blocks().bytes(1 << 20).progress(|done, _| cut(done)), par).sum());
-        assert_eq!(walk.unwrap_err().kind(), ErrorKind::Truncated);
+        let pass = a.guarded(|_| parallel!(a.blocks().bytes(1 << 20).progress(|done, _| cut(done)), par).sum());
+        assert_eq!(pass.unwrap_err().kind(), ErrorKind::Truncated);
         assert_eq!(a.guarded(|_| a.blocks().sum()).unwrap_err().kind(), ErrorKind::Poisoned);
         // A whole one is walked as ever.
         let a = stored(dir.path(), &[32 << 20], false, &vec![1u8; 32 << 20]);

@@ -20,7 +20,7 @@ fn opened<A: AnyBitPattern + NoUninit, D: Dimension>(
     offset: u64,
     shape: impl ShapeBuilder<Dim = D>,
 ) -> MmapArrayMut<A, D> {
-    // SAFETY: nobody else knows the files of these tests; where one is cut, nothing cut off is looked at.
+    // SAFETY: nobody else knows the files of these tests; where one is cut, nothing past its new end is read.
     unsafe { MmapArrayMut::<A>::options().offset(offset).shape(shape).open(path).unwrap() }
 }
 
@@ -210,18 +210,18 @@ fn progress_counts_up_to_all_of_the_bytes_whichever_way_they_go() {
     // To a file that nothing of is in memory, and then to one of which all is.
     let mut to = MmapArrayMut::<f64>::scratch((1100, 1500)).unwrap();
     for _ in 0..2 {
-        let mut told = vec![];
-        let copy = to.tiled().progress(|done, total| told.push((done, total)));
+        let mut reported = vec![];
+        let copy = to.tiled().progress(|done, total| reported.push((done, total)));
         copy.assign_with(&src.t(), |&x| x.into()).unwrap();
         assert_eq!(*to, src.t().mapv(f64::from));
-        assert!(told.len() > 1 && told.is_sorted());
-        assert_eq!(*told.last().unwrap(), (1500 * 1100 * 8, 1500 * 1100 * 8));
+        assert!(reported.len() > 1 && reported.is_sorted());
+        assert_eq!(*reported.last().unwrap(), (1500 * 1100 * 8, 1500 * 1100 * 8));
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_was_cut_is_an_error_and_then_a_poisoned_array() {
+fn a_truncated_file_is_an_error_and_then_a_poisoned_array() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.bin");
     let src = counting((100, 100));
@@ -236,7 +236,7 @@ fn a_file_that_was_cut_is_an_error_and_then_a_poisoned_array() {
 /// What is written after the cut would make the file long again, with nothing in the gap.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_that_is_cut_between_two_runs_of_a_tile_is_not_made_long_again() {
+fn a_file_truncated_between_two_writes_of_a_tile_is_not_extended_again() {
     use crate::support::steps::{Answer, at_each};
     // Neither its rows nor its columns fit in a tile.
     const SHAPE: (usize, usize) = (1100, 12_000);

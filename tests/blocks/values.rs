@@ -186,11 +186,11 @@ impl Plan {
         a
     }
 
-    fn walk<'a, A: Pod>(&self, a: &'a MmapArrayMut<A, IxDyn>) -> ndarray_mmap::Blocks<'a, A, IxDyn> {
-        let walk = a.blocks().bytes(self.block);
+    fn pass<'a, A: Pod>(&self, a: &'a MmapArrayMut<A, IxDyn>) -> ndarray_mmap::Blocks<'a, A, IxDyn> {
+        let pass = a.blocks().bytes(self.block);
         #[cfg(feature = "rayon")]
-        let walk = walk.parallel(self.parallel);
-        walk
+        let pass = pass.parallel(self.parallel);
+        pass
     }
 }
 
@@ -198,7 +198,7 @@ fn least_and_greatest<A: Stored>(plan: &Plan) -> Result<(), TestCaseError> {
     let name = std::any::type_name::<A>();
     let numbers = plan.numbers::<A::Native>();
     let a = plan.array(numbers.iter().map(|&x| A::stored(x)));
-    let found = plan.walk(&a).min_max().map(|(least, greatest)| (least.native(), greatest.native()));
+    let found = plan.pass(&a).min_max().map(|(least, greatest)| (least.native(), greatest.native()));
     let expected = numbers.iter().find(|x| x.is_nan()).map(|&nan| (nan, nan)).or_else(|| {
         let least = numbers.iter().copied().reduce(|a, b| if b < a { b } else { a })?;
         let greatest = numbers.iter().copied().reduce(|a, b| if b > a { b } else { a })?;
@@ -223,7 +223,7 @@ fn sums_and_means<A: Stored>(plan: &Plan) -> Result<(), TestCaseError> {
         Ok(())
     };
     // In parallel the last bit of a sum along an axis may differ.
-    let (a, b) = (|| plan.walk(&a), || plan.walk(&b));
+    let (a, b) = (|| plan.pass(&a), || plan.pass(&b));
     is_same("sum", &Text(a().sum()), &Text(b().sum()))?;
     is_same("mean", &a().mean().map(Text), &b().mean().map(Text))?;
     is_same("var", &a().var(1), &b().var(1))?;
@@ -267,7 +267,7 @@ fn copies<A: Stored>(plan: &Plan) -> Result<(), TestCaseError> {
     let other = Plan { f_order: !plan.f_order, ..plan.clone() };
 
     let mut native = other.array::<A::Native>([]);
-    plan.walk(&a).map_into(&mut native, A::native).unwrap();
+    plan.pass(&a).map_into(&mut native, A::native).unwrap();
     prop_assert_eq!(bytes(&native), bytes(&b));
     native.fill(A::Native::of(0));
     native.assign_tiled_with(&a, |x| x.native()).unwrap();
@@ -277,7 +277,7 @@ fn copies<A: Stored>(plan: &Plan) -> Result<(), TestCaseError> {
     back.assign_tiled(&a).unwrap();
     prop_assert_eq!(bytes(&back), bytes(&a));
     back.fill(A::stored(A::Native::of(0)));
-    plan.walk(&a).zip_map_into(&b, &mut back, |_, x| A::stored(x)).unwrap();
+    plan.pass(&a).zip_map_into(&b, &mut back, |_, x| A::stored(x)).unwrap();
     prop_assert_eq!(bytes(&back), bytes(&a));
 
     for axis in 0..plan.dim.len() {

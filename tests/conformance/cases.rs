@@ -1,11 +1,11 @@
 //! The conformance corpus: what `numpy.memmap` and `numpy.lib.format.open_memmap` were seen to do, case by case, and what
 //! this crate does.
 //!
-//! `tests/data/conformance.json` holds the cases. A few of them cannot be said in Rust; they are counted and listed.
-//! Writing through NumPy's mode `'r'` is among those that are run: what can be said of it is everything but the write,
+//! `tests/data/conformance.json` holds the cases. A few of them cannot be expressed in Rust; they are counted and listed.
+//! Writing through NumPy's mode `'r'` is among those that are run: all of it is checked except the write,
 //! which does not compile.
 //!
-//! It was seen on Linux, in files of mostly little-endian elements: what is native here has to be so too.
+//! It was seen on Linux, in files of mostly little-endian elements: so must be what is native here.
 
 mod corpus;
 mod element;
@@ -58,7 +58,7 @@ fn numpy_memmap_cases() {
     let (not_in_rust, cases): (Vec<_>, Vec<_>) = cases.iter().partition(|c| memmap::inexpressible(c).is_some());
     for case in &not_in_rust {
         let reason = memmap::inexpressible(case).unwrap_or_default();
-        tell(&format!("conformance: {} cannot be said in Rust: {reason}", case.id()));
+        tell(&format!("conformance: {} cannot be expressed in Rust: {reason}", case.id()));
     }
     let run = check_all("numpy.memmap", cases.into_iter().filter(|case| !case.has("requires-nonroot")), memmap::check);
     assert_eq!((run, not_in_rust.len()), (301, 17));
@@ -70,7 +70,7 @@ fn numpy_open_memmap_cases() {
     let (not_in_rust, cases): (Vec<_>, Vec<_>) = cases.iter().partition(|c| open_memmap::inexpressible(c).is_some());
     for case in &not_in_rust {
         let reason = open_memmap::inexpressible(case).unwrap_or_default();
-        tell(&format!("conformance: {} cannot be said in Rust: {reason}", case.id()));
+        tell(&format!("conformance: {} cannot be expressed in Rust: {reason}", case.id()));
     }
     let run = check_all("numpy.lib.format.open_memmap", cases, open_memmap::check);
     assert_eq!((run, not_in_rust.len()), (152, 5));

@@ -1,4 +1,4 @@
-//! NumPy's own tests of `memmap` (`numpy/_core/tests/test_memmap.py`), told again for this crate.
+//! NumPy's own tests of `memmap` (`numpy/_core/tests/test_memmap.py`), rewritten for this crate.
 //!
 //! Each test names the NumPy test it answers to. Where the two libraries differ on purpose, the test says how.
 //! One has no meaning here: `test_memmap_subclass` asks that a subclass of `memmap` stays one through indexing and

@@ -54,7 +54,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         }
     }
 
-    /// Foreign bytes before an array that starts at a multiple of its alignment, if it is to be mapped.
+    /// Foreign bytes before an array that starts at a multiple of its alignment, if it will be mapped.
     fn any_before(random: &mut Random) -> Vec<u8> {
         let align = align_of::<A>();
         let len = match random.below(8) {

@@ -29,7 +29,7 @@ pub trait Element: NpyElement + Pod + Send + Sync + Debug {
         self
     }
 
-    /// Reductions of a walk, as far as there are any: what they are called.
+    /// The names of the reductions of a pass, if there are any.
     fn reduce<D: Axes>(_walked: &Walked<'_, Self, D>, _random: &mut Random) -> Option<&'static str> {
         None
     }

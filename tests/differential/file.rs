@@ -118,9 +118,10 @@ impl Header {
 
     fn of(version: u8, text: String, length: usize, numpys: bool) -> Self {
         let start = if version == 1 { 10 } else { 12 };
-        let said = (length - start) as u32;
-        let said = if version == 1 { (said as u16).to_le_bytes().to_vec() } else { said.to_le_bytes().to_vec() };
-        let mut bytes = [&b"\x93NUMPY"[..], &[version, 0], &said, text.as_bytes()].concat();
+        let message = (length - start) as u32;
+        let message =
+            if version == 1 { (message as u16).to_le_bytes().to_vec() } else { message.to_le_bytes().to_vec() };
+        let mut bytes = [&b"\x93NUMPY"[..], &[version, 0], &message, text.as_bytes()].concat();
         bytes.resize(length - 1, b' ');
         bytes.push(b'\n');
         Self { bytes, numpys }

@@ -64,10 +64,10 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         let more = Self::any_values(random, &shape);
         let block = Source::<A, D>::of(&more, random);
         let Some(appended) = stored!(self.array.as_mut().unwrap(), a => a.append(&block.view())) else { return false };
-        let said = format!("{shape:?}: {appended:?}");
+        let message = format!("{shape:?}: {appended:?}");
         let values = concatenate(axis, &[self.values.view(), more.view()]).unwrap();
         self.became(appended, values, "append");
-        self.did("append", said)
+        self.did("append", message)
     }
 
     pub fn append_another_shape(&mut self, random: &mut Random) -> bool {
@@ -104,7 +104,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         }
         let n = shape[axis.0];
         let Some(resized) = stored!(self.array.as_mut().unwrap(), a => a.resize(n)) else { return false };
-        let said = format!("{rows} to {n}: {resized:?}");
+        let message = format!("{rows} to {n}: {resized:?}");
         let values = grown(&self.values, &shape);
         self.became(resized, values, "resize");
         let what = if n > rows {
@@ -114,7 +114,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         } else {
             "resize to the same"
         };
-        self.did(what, said)
+        self.did(what, message)
     }
 
     pub fn resize_beyond_all(&mut self, random: &mut Random) -> bool {
@@ -150,7 +150,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         let Some(written) = stored!(self.array.as_mut().unwrap(), a => a.write_rows(start, &block.view())) else {
             return false;
         };
-        let said = format!("{shape:?} at {start}: {written:?}");
+        let message = format!("{shape:?} at {start}: {written:?}");
         if kinds.is_empty() {
             written.unwrap();
             self.values.slice_axis_mut(axis, Slice::from(start..start + range.len())).assign(&new);
@@ -158,6 +158,6 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         } else {
             self.is_refused(written, &kinds, "write_rows");
         }
-        self.did("write_rows", said)
+        self.did("write_rows", message)
     }
 }

@@ -9,7 +9,7 @@
 //! - `NDARRAY_MMAP_SEED`: the number of the first. Default: 1.
 //! - `NDARRAY_MMAP_STEPS`: of each case these steps only, by their numbers: `0,3,4`.
 //!
-//! With `--nocapture` it says how often each thing was done.
+//! With `--nocapture` it prints how often each thing was done.
 #![cfg(target_os = "linux")]
 
 #[path = "../support/mod.rs"]
@@ -59,7 +59,7 @@ struct Case<'c> {
     folder: &'c Path,
     full: bool,
     runs: &'c [Run],
-    /// Makes room on the disk, or leaves as little as there is to be for a case of that number.
+    /// Makes room on the disk, or leaves as little as the case of that number gets.
     before: &'c dyn Fn(Option<u64>),
 }
 
@@ -122,8 +122,8 @@ fn outcome(case: &Case<'_>, counts: &Counts) -> Result<(), (String, Vec<String>)
     let log = RefCell::default();
     SAID.set(Some(String::new()));
     let ran = panic::catch_unwind(AssertUnwindSafe(|| run(&case, counts, &log)));
-    let said = SAID.take().unwrap_or_default();
-    ran.map_err(|_| (said, log.take()))
+    let message = SAID.take().unwrap_or_default();
+    ran.map_err(|_| (message, log.take()))
 }
 
 /// Panics of cases are kept for what is said of them in the end.
@@ -177,14 +177,14 @@ fn cases(test: &str, runs: &[Run], folder: &Path, full: bool, count: u64, before
             continue;
         }
         let steps = minimal(&case);
-        let Err((said, log)) = outcome(&Case { steps: &steps, ..case }, &Counts::default()) else {
+        let Err((message, log)) = outcome(&Case { steps: &steps, ..case }, &Counts::default()) else {
             failures.push(format!("case {seed} fails, but not always"));
             continue;
         };
         let steps = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         failures.push(format!(
             "NDARRAY_MMAP_SEED={seed} NDARRAY_MMAP_CASES=1 NDARRAY_MMAP_STEPS={steps} cargo test --all-features --test \
-             differential {test} -- --include-ignored\n  {}\n  {said}\n",
+             differential {test} -- --include-ignored\n  {}\n  {message}\n",
             log.join("\n  ")
         ));
         if failures.len() == 10 {

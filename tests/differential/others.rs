@@ -1,4 +1,4 @@
-//! What others do to the file meanwhile, as far as the promise lets them, or as it is said what comes of it; and doors
+//! What others do to the file in the meantime, as far as the promise allows, or the consequence is documented; and constructors
 //! that must stay shut.
 
 use std::fs::{self, File};
@@ -192,7 +192,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         self.did("others look", "")
     }
 
-    pub fn refused_doors(&mut self, random: &mut Random) -> bool {
+    pub fn refusing_constructors(&mut self, random: &mut Random) -> bool {
         let Some(path) = self.own_path() else { return false };
         let options = || MmapArray::<A, D>::options().lock(Lock::None);
         let writing = || MmapArrayMut::<A, D>::options().lock(Lock::None);

@@ -148,9 +148,9 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
     /// The error must be that of a full disk, and the disk may be full.
     #[track_caller]
     pub fn is_full(&self, e: Error) {
-        let (kind, said) = (e.kind(), e.to_string());
+        let (kind, message) = (e.kind(), e.to_string());
         let io = io::Error::from(e).kind();
-        assert!(self.full && kind == ErrorKind::Io && io == io::ErrorKind::StorageFull, "{kind:?}: {said}");
+        assert!(self.full && kind == ErrorKind::Io && io == io::ErrorKind::StorageFull, "{kind:?}: {message}");
         self.counts.add("errors", "Io (no room)");
     }
 

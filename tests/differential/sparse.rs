@@ -113,8 +113,8 @@ pub fn run<A: Element>(case: &Case<'_>, counts: &Counts, log: &RefCell<Vec<Strin
     let array = match made {
         Ok(array) => array,
         Err(e) => {
-            let said = e.to_string();
-            assert_eq!(std::io::Error::from(e).kind(), std::io::ErrorKind::StorageFull, "{said}");
+            let message = e.to_string();
+            assert_eq!(std::io::Error::from(e).kind(), std::io::ErrorKind::StorageFull, "{message}");
             assert!(!path.exists());
             counts.add("sparse", "create: Io (no room)");
             return;
@@ -128,11 +128,11 @@ pub fn run<A: Element>(case: &Case<'_>, counts: &Counts, log: &RefCell<Vec<Strin
             counts.add("sparse", what);
             continue;
         };
-        let said = e.to_string();
+        let message = e.to_string();
         counts.add("sparse", format!("{what}: {:?}", e.kind()));
         match e.kind() {
             ErrorKind::Io => {
-                assert_eq!(std::io::Error::from(e).kind(), std::io::ErrorKind::StorageFull, "{said}");
+                assert_eq!(std::io::Error::from(e).kind(), std::io::ErrorKind::StorageFull, "{message}");
                 assert_eq!(sparse.array.len(), sparse.may_be.len());
             }
             ErrorKind::Fault => {
@@ -150,7 +150,7 @@ pub fn run<A: Element>(case: &Case<'_>, counts: &Counts, log: &RefCell<Vec<Strin
                 assert_eq!(len, (offset + sparse.may_be.len() * size_of::<A>()) as u64);
                 return;
             }
-            kind => panic!("{what}: {kind:?}: {said}"),
+            kind => panic!("{what}: {kind:?}: {message}"),
         }
     }
 }

@@ -50,7 +50,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             (1, Self::others_replace_the_path),
             (1, Self::others_truncate),
             (1, Self::others_look),
-            (2, Self::refused_doors),
+            (2, Self::refusing_constructors),
             (2, Self::publish),
             (4, Self::reopen),
             (1, Self::begin_anew),
@@ -283,7 +283,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             indices[random.below(count)] = length + random.up_to(2);
         }
         let gathered = each!(self.array(), a => a.gather(Axis(axis), &indices));
-        let said = format!("{axis} {indices:?}");
+        let message = format!("{axis} {indices:?}");
         if axis >= ndim || beyond && count > 0 {
             self.is_refused(gathered, &[ErrorKind::InvalidInput], "gather");
         } else {
@@ -298,7 +298,7 @@ impl<'c, A: Element, D: Axes> Session<'c, A, D> {
             assert_eq!(gathered.shape(), expected.shape());
             assert!(crate::file::bytes_of(&gathered, false) == crate::file::bytes_of(&expected, false), "gathered");
         }
-        self.did("gather", said)
+        self.did("gather", message)
     }
 
     fn publish(&mut self, random: &mut Random) -> bool {

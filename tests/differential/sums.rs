@@ -12,7 +12,7 @@ use ndarray_mmap::{
 use crate::axes::Axes;
 use crate::random::Random;
 
-/// A walk that can be made again and again, each time in another way, and what is walked.
+/// A pass that can be repeated, each time in another way, and what it passes over.
 pub struct Walked<'w, A: 'static, D> {
     pub start: &'w dyn Fn() -> Blocks<'w, A, D>,
     pub values: &'w ArrayD<A>,
@@ -20,7 +20,7 @@ pub struct Walked<'w, A: 'static, D> {
     pub ways: Ways,
 }
 
-/// How a walk is made.
+/// How a pass is configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Ways {
     bytes: Option<usize>,
@@ -69,7 +69,7 @@ impl Ways {
     }
 }
 
-/// What `progress` was told.
+/// What `progress` reported.
 #[derive(Default)]
 pub struct Told(Mutex<Vec<(u64, u64)>>);
 
@@ -78,12 +78,12 @@ impl Told {
         |done, total| self.0.lock().unwrap().push((done, total))
     }
 
-    /// Never back, and to the end, of a walk over so many bytes.
+    /// Never back, and to the end, of a pass over so many bytes.
     #[track_caller]
     pub fn check(self, bytes: usize) {
-        let told = self.0.into_inner().unwrap();
-        assert!(told.is_sorted() && told.iter().all(|t| t.1 == bytes as u64), "{told:?} of {bytes} bytes");
-        assert_eq!(told.last().map_or(0, |t| t.0), bytes as u64, "{told:?} of {bytes} bytes");
+        let reported = self.0.into_inner().unwrap();
+        assert!(reported.is_sorted() && reported.iter().all(|t| t.1 == bytes as u64), "{reported:?} of {bytes} bytes");
+        assert_eq!(reported.last().map_or(0, |t| t.0), bytes as u64, "{reported:?} of {bytes} bytes");
     }
 }
 
@@ -207,9 +207,9 @@ where
     let kind = random.below(4);
     match kind {
         0 => {
-            let told = Told::default();
-            let found = start().progress(told.tell()).sum().wide();
-            told.check(bytes);
+            let reported = Told::default();
+            let found = start().progress(reported.tell()).sum().wide();
+            reported.check(bytes);
             if let (Some(expected), abs) = sum(values.view(), zero) {
                 found.check(expected, BOUND * abs, &"sum");
             }

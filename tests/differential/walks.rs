@@ -1,4 +1,4 @@
-//! Steps that walk block by block, and copy tile by tile.
+//! Steps that pass over blocks, and copy by tiles.
 
 use bytemuck::Pod;
 use ndarray::{Array, ArrayD, IxDyn, ShapeBuilder};
@@ -38,8 +38,8 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
     /// From both ends.
     pub fn iterate_over_blocks(&mut self, random: &mut Random) -> bool {
         let ways = Ways::any(random);
-        let told = Told::default();
-        let mut blocks = ways.of(self.blocks()).progress(told.tell()).into_iter();
+        let reported = Told::default();
+        let mut blocks = ways.of(self.blocks()).progress(reported.tell()).into_iter();
         let (mut front, mut back) = (vec![], vec![]);
         let mut left = blocks.len();
         loop {
@@ -60,17 +60,17 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         drop(blocks);
         back.into_iter().rev().for_each(|block| front.extend(block));
         assert!(bytemuck::cast_slice::<A, u8>(&front) == bytes_of(&self.values, self.fortran_order), "blocks");
-        told.check(size_of_val(&front[..]));
+        reported.check(size_of_val(&front[..]));
         self.did("iterate over blocks", format!("{ways:?}"))
     }
 
     pub fn write_blocks(&mut self, random: &mut Random) -> bool {
         let ways = Ways::any(random);
-        let told = Told::default();
+        let reported = Told::default();
         let how = random.below(2);
         let backwards = random.coin();
         let result = writable!(self.array.as_mut().unwrap(), a => {
-            let blocks = ways.of(a.blocks_mut()).progress(told.tell());
+            let blocks = ways.of(a.blocks_mut()).progress(reported.tell());
             if how == 0 {
                 blocks.for_each(|mut block| block.mapv_inplace(A::flipped))
             } else {
@@ -81,7 +81,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         });
         let Some(result) = result else { return false };
         result.unwrap();
-        told.check(self.values.len() * size_of::<A>());
+        reported.check(self.values.len() * size_of::<A>());
         self.values.mapv_inplace(A::flipped);
         self.is_stored();
         self.did(["blocks_mut, for_each", "blocks_mut, iterate"][how], format!("{ways:?}"))
@@ -108,8 +108,8 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             n += 3;
             *x = n;
         });
-        let told = Told::default();
-        let blocks = ways.of(self.blocks()).progress(told.tell());
+        let reported = Told::default();
+        let blocks = ways.of(self.blocks()).progress(reported.tell());
         let mapped = if zip { blocks.zip_map_into(&other, &mut out, mixed) } else { blocks.map_into(&mut out, digest) };
         let what = if zip { "zip_map_into" } else { "map_into" };
         if !same {
@@ -118,7 +118,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             return self.did(what, "another shape");
         }
         mapped.unwrap();
-        told.check(self.values.len() * size_of::<A>());
+        reported.check(self.values.len() * size_of::<A>());
         let other = other.to_owned().into_dyn();
         let zipped = ndarray::Zip::from(&self.values).and(&other).map_collect(|&x, &y| mixed(x, y));
         let expected = if zip { zipped } else { self.values.mapv(digest) };
@@ -132,13 +132,13 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         let mut source = self.any_scratch::<A>(random, true);
         let values = Self::any_values(random, self.values.shape());
         source.view_mut().into_dyn().assign(&values);
-        let told = Told::default();
+        let reported = Told::default();
         let mapped = stored!(self.array.as_mut().unwrap(), a => {
-            ways.of(source.blocks()).progress(told.tell()).map_into(a, A::flipped)
+            ways.of(source.blocks()).progress(reported.tell()).map_into(a, A::flipped)
         });
         let Some(mapped) = mapped else { return false };
         mapped.unwrap();
-        told.check(self.values.len() * size_of::<A>());
+        reported.check(self.values.len() * size_of::<A>());
         self.values = values.mapv(A::flipped);
         self.is_stored();
         self.did("map_into the array", format!("{ways:?}"))
@@ -147,7 +147,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
     pub fn assign_tiled(&mut self, random: &mut Random) -> bool {
         let values = Self::any_values(random, self.values.shape());
         let convert = random.coin();
-        let told = Told::default();
+        let reported = Told::default();
         let bytes = self.values.len() * size_of::<A>();
         let assigned = if convert {
             let numbers = Self::any_numbers(random, values.shape());
@@ -162,10 +162,10 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         } else {
             let source = Source::<A, D>::of(&values, random);
             let assigned =
-                stored!(self.array.as_mut().unwrap(), a => a.tiled().progress(told.tell()).assign(&source.view()));
+                stored!(self.array.as_mut().unwrap(), a => a.tiled().progress(reported.tell()).assign(&source.view()));
             if assigned.is_some() {
                 self.values = values;
-                told.check(bytes);
+                reported.check(bytes);
             }
             assigned
         };

@@ -1,5 +1,5 @@
-//! A disk that fails is an error of the guarded call, or of the flush, that met it; and no later call says that all is
-//! well.
+//! A disk that fails is an error of the guarded call, or of the flush, that met it; and no later call returns
+//! success.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -235,7 +235,7 @@ fn blocks_that_were_passed_keep_their_values_on_a_full_disk() {
 /// Two arrays of one handle, for disjoint parts of a file: the system tells a handle of a failure once.
 #[test]
 #[ignore = "needs root: mounts file systems"]
-fn whoever_else_of_a_handle_hears_of_a_failure_the_array_that_stored_does_too() {
+fn the_array_that_stored_gets_the_error_whichever_array_of_a_handle_gets_it_first() {
     in_child!(|| {
         type Hear = fn(&MmapArray<u8, Ix1>, &MmapArrayMut<u8, Ix1>);
         let ways: [Hear; 6] = [
@@ -327,7 +327,7 @@ fn what_can_be_read_stays_when_a_file_system_is_shut_down() {
     .succeeded();
 }
 
-/// Nobody broke a promise: so what Rust holds to be text has to be text.
+/// Nobody broke a promise: so what Rust holds to be text must be text.
 #[test]
 #[ignore = "needs root: mounts file systems"]
 fn text_that_is_borrowed_stays_when_a_file_system_is_shut_down() {

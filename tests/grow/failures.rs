@@ -49,7 +49,7 @@ fn is_poisoned(mut a: MmapArrayMut<f64, Ix1>) {
 
 /// ext4 sets the new size before it frees blocks: so it may refuse what is done.
 #[test]
-fn a_truncation_that_was_done_and_refused_is_not_made_good_with_zeros() {
+fn a_truncation_that_was_done_and_refused_is_not_filled_with_zeros() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     for npy in [false, true] {
@@ -96,7 +96,7 @@ fn a_truncation_that_was_refused_and_not_done_changes_nothing() {
 
 /// Quotas and signals refuse too, and what a file system had taken until then it keeps.
 #[test]
-fn space_set_aside_is_given_back_whatever_refused_the_rest() {
+fn reserved_space_is_released_whatever_refused_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     for errno in [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::EFBIG, libc::EINTR] {
@@ -256,7 +256,7 @@ fn what_others_add_to_a_file_that_cannot_be_extended_stays() {
 /// Rows that do not lie in one piece are stored by many calls. One after the cut would make the file long again, with
 /// nothing in the gap.
 #[test]
-fn a_file_cut_between_two_pieces_of_rows_is_not_made_long_again() {
+fn a_file_truncated_between_two_writes_of_rows_is_not_extended_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     let mut a = MmapArrayMut::<u8>::options().shape((4096, 1024)).created(&path).unwrap();
@@ -273,7 +273,7 @@ fn a_file_cut_between_two_pieces_of_rows_is_not_made_long_again() {
 }
 
 #[test]
-fn a_poisoned_array_gives_back_the_space_that_was_set_aside() {
+fn a_poisoned_array_releases_the_reserved_space() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("a");
     let mut a = numbers(&path, false);
@@ -434,7 +434,7 @@ mod refusals {
 
     /// Neither can the new rows be mapped then, nor the file be made as short as it was.
     #[test]
-    fn a_growth_that_cannot_be_taken_back_is_no_secret() {
+    fn a_growth_that_cannot_be_undone_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let mapping = [libc::SYS_mremap, libc::SYS_mmap].map(|call| no(call, libc::ENOMEM));

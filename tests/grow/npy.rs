@@ -352,7 +352,7 @@ fn what_no_killed_append_left_behind_stays_whatever_mark_the_file_bears() {
     assert!(std::process::Command::new("cp").arg("-a").args([&path, &copy]).status().unwrap().success());
     fs::remove_file(&path).unwrap();
     stays(&copy);
-    // An array that was never dropped, of which no row is half told: its header counts all.
+    // An array that was never dropped, whose header counts every row.
     for shrunk in [false, true] {
         fs::write(&path, &whole).unwrap();
         let mut a = open::<i32, Ix2>(&path);
@@ -460,7 +460,7 @@ fn a_header_that_others_spelled_anew_is_not_written_to() {
 }
 
 #[test]
-fn a_truncation_is_told_and_not_made_good_by_any_call() {
+fn a_truncation_is_reported_and_not_undone_by_any_call() {
     let folder = folder();
     let path = folder.path().join("truncated.npy");
     let set_len = |len| File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
@@ -532,7 +532,7 @@ fn a_forked_child_takes_neither_lock_nor_mark_nor_space_from_its_parent() {
 
 /// Rows of one byte: anything is a whole number of them.
 #[test]
-fn whole_rows_that_no_append_left_behind_are_never_cut() {
+fn whole_rows_that_no_append_left_behind_are_never_truncated() {
     let folder = folder();
     let path = folder.path().join("signed.npy");
     let stays = |a: &mut MmapArrayMut<u8, Ix1>| {
@@ -611,7 +611,7 @@ fn after_what_followed_is_removed_the_array_grows() {
 }
 
 #[test]
-fn closing_cuts_nothing_that_others_added() {
+fn closing_truncates_nothing_that_others_added() {
     let folder = folder();
     let path = folder.path().join("shared.bin");
     // SAFETY: as in `create`.
@@ -623,7 +623,7 @@ fn closing_cuts_nothing_that_others_added() {
 }
 
 #[test]
-fn an_array_of_which_a_part_was_advised_otherwise_still_grows() {
+fn an_array_with_different_advice_for_a_part_still_grows() {
     #[cfg(target_os = "linux")]
     {
         let folder = folder();
@@ -669,7 +669,7 @@ mod refusals {
     }
 
     #[test]
-    fn a_file_that_cannot_be_cut_keeps_its_rows() {
+    fn a_file_that_cannot_be_truncated_keeps_its_rows() {
         let folder = folder();
         let path = folder.path().join("cut.npy");
         let mut a = create::<i32, _>(&path, (9, 3));

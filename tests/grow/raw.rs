@@ -38,7 +38,7 @@ fn rows_are_appended_from_nothing_on() {
 
 #[cfg(unix)]
 #[test]
-fn close_gives_back_the_space_set_aside() {
+fn close_releases_the_reserved_space() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log.bin");
     let mut log = create(&path, (0, 3));
@@ -97,7 +97,7 @@ fn what_follows_the_array_in_the_file_is_not_overwritten() {
 }
 
 #[test]
-fn a_cut_file_is_noticed_before_it_grows() {
+fn a_truncated_file_is_noticed_before_it_grows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cut.bin");
     let mut a = create(&path, (4, 1024));
@@ -108,7 +108,7 @@ fn a_cut_file_is_noticed_before_it_grows() {
 }
 
 #[test]
-fn rows_written_by_system_call_show_at_once() {
+fn rows_written_by_system_call_are_visible_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rows.bin");
     let mut a = create(&path, (100, 1000));

@@ -1,4 +1,4 @@
-//! Under `guarded`, a file that is cut is an error, the process lives, and nothing that happens to files every day is
+//! Under `guarded`, a file that is truncated is an error, the process lives, and nothing that happens to files every day is
 //! an error. Each test has a process of its own: what is tested would end it.
 
 use std::fs::{self, OpenOptions};
@@ -22,7 +22,7 @@ fn ones(dir: &tempfile::TempDir) -> std::path::PathBuf {
 }
 
 fn open(path: &Path) -> MmapArray<u8, Ix1> {
-    // SAFETY: only this test knows the file, and it cuts it in guarded calls only.
+    // SAFETY: only this test knows the file, and it truncates it in guarded calls only.
     unsafe { MmapArray::<u8>::options().shape(PAGES * PAGE).lock(Lock::None).open(path).unwrap() }
 }
 
@@ -31,7 +31,7 @@ fn open_mut(path: &Path) -> MmapArrayMut<u8, Ix1> {
     unsafe { MmapArrayMut::<u8>::options().shape(PAGES * PAGE).open(path).unwrap() }
 }
 
-fn cut(path: &Path, len: u64) {
+fn truncate(path: &Path, len: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
@@ -41,7 +41,7 @@ fn sum(view: ArrayView1<u8>) -> u64 {
 }
 
 #[test]
-fn a_file_cut_in_mid_sum_is_truncated() {
+fn a_file_truncated_in_mid_sum_is_an_error() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = ones(&dir);
@@ -52,7 +52,7 @@ fn a_file_cut_in_mid_sum_is_truncated() {
             .guarded(|view| {
                 let (first, second) = view.split_at(Axis(0), view.len() / 2);
                 seen = sum(first);
-                cut(&path, 0);
+                truncate(&path, 0);
                 seen += sum(second);
             })
             .unwrap_err();
@@ -71,7 +71,7 @@ fn an_unguarded_access_still_dies() {
         let dir = tempfile::tempdir().unwrap();
         let path = ones(&dir);
         let a = open(&path);
-        cut(&path, 0);
+        truncate(&path, 0);
         assert_eq!(sum(a.view()), 0);
     })
     .run()
@@ -85,7 +85,7 @@ fn an_access_after_a_guarded_call_still_dies() {
         let path = ones(&dir);
         let a = open(&path);
         a.guarded(sum).unwrap();
-        cut(&path, 0);
+        truncate(&path, 0);
         assert_eq!(sum(a.view()), 0);
     })
     .run()
@@ -100,7 +100,7 @@ fn another_array_than_the_guarded_one_still_dies() {
         let (a, b) = (open(&path), open(&path));
         b.guarded(sum).unwrap();
         let _ = a.guarded(|_| {
-            cut(&path, 0);
+            truncate(&path, 0);
             sum(b.view())
         });
     })
@@ -109,14 +109,14 @@ fn another_array_than_the_guarded_one_still_dies() {
 }
 
 #[test]
-fn stores_to_a_file_that_was_cut_are_truncated() {
+fn stores_to_a_truncated_file_are_an_error() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = ones(&dir);
         let mut a = open_mut(&path);
         let err = a
             .guarded_mut(|mut view| {
-                cut(&path, 0);
+                truncate(&path, 0);
                 view.fill(7);
                 assert_eq!(view[0], 7, "what is stored after the fault can be read back");
             })
@@ -138,7 +138,7 @@ fn copy_on_write_pages_already_written_are_no_exception() {
         let err = a
             .guarded_mut(|mut view| {
                 view.fill(2);
-                cut(&path, 0);
+                truncate(&path, 0);
                 view.fill(3);
                 sum(view.view())
             })
@@ -150,13 +150,13 @@ fn copy_on_write_pages_already_written_are_no_exception() {
 }
 
 #[test]
-fn a_cut_within_the_last_page_is_truncated_though_no_signal_comes() {
+fn a_truncation_within_the_last_page_is_an_error_though_no_signal_comes() {
     let dir = tempfile::tempdir().unwrap();
     let path = ones(&dir);
     let a = open(&path);
     let err = a
         .guarded(|view| {
-            cut(&path, (PAGES * PAGE - 1) as u64);
+            truncate(&path, (PAGES * PAGE - 1) as u64);
             sum(view)
         })
         .unwrap_err();
@@ -164,18 +164,18 @@ fn a_cut_within_the_last_page_is_truncated_though_no_signal_comes() {
 }
 
 #[test]
-fn after_a_fault_every_call_says_poisoned_and_views_stay_safe_to_read() {
+fn after_a_fault_every_call_returns_poisoned_and_views_stay_safe_to_read() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = ones(&dir);
         let mut a = open_mut(&path);
         let faulted = a.guarded(|view| {
-            cut(&path, 0);
+            truncate(&path, 0);
             sum(view)
         });
         assert_eq!(faulted.unwrap_err().kind(), ErrorKind::Truncated);
         // Whole again: what was poisoned stays so.
-        cut(&path, (PAGES * PAGE) as u64);
+        truncate(&path, (PAGES * PAGE) as u64);
         a[5] = 5;
         a.evict().unwrap();
         assert_eq!(a[5], 5, "evict does nothing to what took the place of the file");
@@ -203,9 +203,9 @@ fn a_flush_during_the_guarded_call_that_faulted_is_no_success() {
         let path = ones(&dir);
         let a = open_mut(&path);
         let _ = a.guarded(|view| {
-            cut(&path, 0);
+            truncate(&path, 0);
             sum(view);
-            cut(&path, (PAGES * PAGE) as u64);
+            truncate(&path, (PAGES * PAGE) as u64);
             assert_eq!(a.flush().unwrap_err().kind(), ErrorKind::Poisoned);
             a.evict().unwrap();
         });
@@ -227,7 +227,7 @@ fn nested_calls_report_each_for_its_own_array() {
                 whole
                     .guarded(|whole_view| {
                         let inner = a.guarded(|view| {
-                            cut(&path, 0);
+                            truncate(&path, 0);
                             sum(view)
                         });
                         assert_eq!(inner.unwrap_err().kind(), ErrorKind::Truncated);
@@ -257,7 +257,7 @@ fn a_panic_in_a_guarded_call_goes_on_and_leaves_things_in_order() {
         assert_eq!(a.guarded(sum).unwrap(), (PAGES * PAGE) as u64);
         panicking(&|| {
             a.guarded(|view| {
-                cut(&path, 0);
+                truncate(&path, 0);
                 panic!("read {}", sum(view));
             })
             .unwrap();
@@ -268,7 +268,7 @@ fn a_panic_in_a_guarded_call_goes_on_and_leaves_things_in_order() {
         fs::write(&path, vec![1u8; PAGES * PAGE]).unwrap();
         let b = open(&path);
         panicking(&|| b.guarded(|_| panic!("mine")).unwrap());
-        cut(&path, 0);
+        truncate(&path, 0);
         sum(b.view());
     })
     .run()
@@ -276,7 +276,7 @@ fn a_panic_in_a_guarded_call_goes_on_and_leaves_things_in_order() {
 }
 
 #[test]
-fn a_thousand_files_cut_one_after_the_other() {
+fn a_thousand_files_truncated_one_after_the_other_are_a_thousand_errors() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..1000 {
@@ -284,7 +284,7 @@ fn a_thousand_files_cut_one_after_the_other() {
             let a = open(&path);
             assert_eq!(a.guarded(|view| view[0]).unwrap(), 1);
             let err = a.guarded(|view| {
-                cut(&path, PAGE as u64);
+                truncate(&path, PAGE as u64);
                 view[PAGE]
             });
             assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
@@ -309,7 +309,7 @@ fn a_fault_in_a_scratch_array_changes_no_other_page() {
         a.fill(1);
         let err = a
             .guarded_mut(|mut view| {
-                cut(&file, PAGE as u64);
+                truncate(&file, PAGE as u64);
                 assert_eq!((view[0], view[PAGE], view[2 * PAGE]), (1, 0, 0));
                 view[PAGE] = 5;
                 view[3 * PAGE] = 6;
@@ -332,7 +332,7 @@ fn an_array_that_has_grown_is_guarded_to_its_new_end() {
         a.guarded(|view| view[0]).unwrap();
         a.append(&Array1::ones(20 * PAGES * PAGE)).unwrap();
         let err = a.guarded(|view| {
-            cut(&path, PAGE as u64);
+            truncate(&path, PAGE as u64);
             view[view.len() - 1]
         });
         assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
@@ -351,7 +351,7 @@ fn where_there_is_no_file_a_guarded_call_is_a_call() {
     let nothing = MmapArray::<u8>::options().offset(8).shape(0);
     // SAFETY: there are no bytes that could change.
     let nothing = unsafe { nothing.lock(Lock::None).open(&path).unwrap() };
-    cut(&path, 0);
+    truncate(&path, 0);
     assert_eq!(loaded.guarded(sum).unwrap(), (PAGES * PAGE) as u64);
     assert_eq!(nothing.guarded(sum).unwrap(), 0);
 }

@@ -17,30 +17,30 @@ const THEIRS: i32 = 77;
 
 fn open(path: &Path) -> MmapArray<u8, Ix1> {
     fs::write(path, vec![1u8; LEN]).unwrap();
-    // SAFETY: only this test knows the file, and what it cuts it does not look at, or means to die of.
+    // SAFETY: only this test knows the file, and does not read what it truncates, unless the process is meant to die.
     unsafe { MmapArray::<u8>::options().shape(LEN).open(path).unwrap() }
 }
 
-fn cut(path: &Path) {
+fn truncate(path: &Path) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
 }
 
 #[track_caller]
-fn catches_a_cut(dir: &tempfile::TempDir) {
+fn catches_a_truncation(dir: &tempfile::TempDir) {
     let path = dir.path().join("guarded.bin");
     let a = open(&path);
     let err = a.guarded(|view| {
-        cut(&path);
+        truncate(&path);
         view[LEN - 1]
     });
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
 }
 
-/// A fault that no guarded call is to blame for.
+/// A fault outside of guarded calls.
 fn fault(dir: &tempfile::TempDir) {
     let path = dir.path().join("unguarded.bin");
     let a = open(&path);
-    cut(&path);
+    truncate(&path);
     assert_eq!(a[LEN - 1], 0);
 }
 
@@ -61,7 +61,7 @@ extern "C" fn exits(_: c_int) {
     unsafe { libc::_exit(THEIRS) }
 }
 
-/// Exits if it was told where the fault was.
+/// Exits if the address of the fault was passed to it.
 extern "C" fn exits_informed(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the system, or the handler that passes it on, hands over a valid one.
     let address = unsafe { (*info).si_addr() };
@@ -87,7 +87,7 @@ fn a_plain_handler_installed_before_gets_foreign_faults() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(exits as extern "C" fn(c_int) as usize, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         fault(&dir);
     })
     .run()
@@ -99,7 +99,7 @@ fn an_informed_handler_installed_before_gets_foreign_faults_with_their_address()
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(exits_informed as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize, libc::SA_SIGINFO);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         fault(&dir);
     })
     .run()
@@ -110,11 +110,11 @@ fn an_informed_handler_installed_before_gets_foreign_faults_with_their_address()
 fn a_handler_installed_after_sees_all_and_ours_still_works_through_it() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
         let ours = install(theirs as usize, libc::SA_SIGINFO | libc::SA_NODEFER);
         OURS.store(ours.sa_sigaction, Ordering::Relaxed);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         assert_eq!(SEEN.load(Ordering::Relaxed), 1, "one fault for the whole mapping");
         fault(&dir);
     })
@@ -127,7 +127,7 @@ fn without_another_handler_a_foreign_fault_ends_the_process_by_its_signal() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_DFL, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         fault(&dir);
     })
     .run()
@@ -139,7 +139,7 @@ fn a_fault_cannot_be_ignored() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_IGN, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         fault(&dir);
     })
     .run()
@@ -152,7 +152,7 @@ fn a_fault_cannot_be_ignored() {
 fn a_sent_signal_still_ends_the_process() {
     in_child!(|| {
         install(libc::SIG_DFL, 0);
-        catches_a_cut(&tempfile::tempdir().unwrap());
+        catches_a_truncation(&tempfile::tempdir().unwrap());
         raise();
     })
     .run()
@@ -161,13 +161,13 @@ fn a_sent_signal_still_ends_the_process() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_sent_signal_is_still_ignored_by_who_ignored_it() {
+fn an_ignored_sent_signal_stays_ignored() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_IGN, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         raise();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
     })
     .run()
     .succeeded();
@@ -186,9 +186,9 @@ fn raise() {
 fn a_stray_signal_does_not_end_guarding() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         raise();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
     })
     .run()
     .succeeded();
@@ -203,7 +203,7 @@ fn a_stray_signal_does_not_end_a_guarded_call_that_is_running() {
         let a = open(&path);
         let err = a.guarded(|view| {
             raise();
-            cut(&path);
+            truncate(&path);
             view[LEN - 1]
         });
         assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
@@ -217,7 +217,7 @@ fn a_stray_signal_does_not_end_a_guarded_call_that_is_running() {
 #[test]
 fn a_second_stray_signal_ends_the_process() {
     in_child!(|| {
-        catches_a_cut(&tempfile::tempdir().unwrap());
+        catches_a_truncation(&tempfile::tempdir().unwrap());
         raise();
         raise();
     })
@@ -231,12 +231,12 @@ fn a_second_stray_signal_ends_the_process() {
 fn a_stray_signal_leaves_the_handler_that_calls_ours_in_place() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
         let ours = install(theirs as usize, libc::SA_SIGINFO | libc::SA_NODEFER);
         OURS.store(ours.sa_sigaction, Ordering::Relaxed);
         raise();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         assert_eq!(SEEN.load(Ordering::Relaxed), 2);
     })
     .run()
@@ -249,7 +249,7 @@ fn a_stray_signal_leaves_the_handler_that_calls_ours_in_place() {
 fn after_a_stray_signal_a_foreign_fault_ends_the_process() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         raise();
         fault(&dir);
     })
@@ -283,12 +283,12 @@ fn a_foreign_fault_that_ends_nothing_does_not_end_guarding() {
         assert_eq!(before.guarded(|view| view[0]).unwrap(), 1);
         for _ in 0..3 {
             signal_with_code(libc::BUS_ADRERR);
-            catches_a_cut(&dir);
+            catches_a_truncation(&dir);
         }
         signal_with_code(libc::BUS_ADRALN);
         // An array that was guarded before is, again.
         let err = before.guarded(|view| {
-            cut(&path);
+            truncate(&path);
             view[LEN - 1]
         });
         assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
@@ -297,20 +297,20 @@ fn a_foreign_fault_that_ends_nothing_does_not_end_guarding() {
     .succeeded();
 }
 
-/// Whose handler calls ours, as it was told by `sigaction`.
+/// A program puts back its own handler, which calls ours, as `sigaction` returned it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_handler_put_back_after_such_a_fault_keeps_the_last_word() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_DFL, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         let theirs: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = counts_and_calls_ours;
         let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
         OURS.store(install(theirs as usize, flags).sa_sigaction, Ordering::Relaxed);
         signal_with_code(libc::BUS_ADRERR);
         install(theirs as usize, flags);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         assert_eq!(SEEN.load(Ordering::Relaxed), 2);
     })
     .run()
@@ -320,11 +320,11 @@ fn a_handler_put_back_after_such_a_fault_keeps_the_last_word() {
 /// Memory was found to be broken that nobody has used: nothing faults again.
 #[cfg(target_os = "linux")]
 #[test]
-fn news_of_broken_memory_end_the_process() {
+fn a_report_of_broken_memory_ends_the_process() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_DFL, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         signal_with_code(libc::BUS_MCEERR_AO);
     })
     .run()
@@ -333,13 +333,13 @@ fn news_of_broken_memory_end_the_process() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn news_of_broken_memory_are_ignored_by_who_ignored_them() {
+fn an_ignored_report_of_broken_memory_stays_ignored() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         install(libc::SIG_IGN, 0);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
         signal_with_code(libc::BUS_MCEERR_AO);
-        catches_a_cut(&dir);
+        catches_a_truncation(&dir);
     })
     .run()
     .succeeded();
@@ -356,7 +356,7 @@ fn a_fault_leaves_errno_alone() {
         let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
         let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
         let err = a.guarded_mut(|view| {
-            cut(&file);
+            truncate(&file);
             // SAFETY: the thread's own, as long as it lives.
             let errno = unsafe { &mut *libc::__errno_location() };
             *errno = 12345;

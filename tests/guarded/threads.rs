@@ -25,11 +25,11 @@ const LEN: usize = 64 * PAGE;
 
 fn open(path: &Path) -> MmapArray<u8, Ix1> {
     fs::write(path, vec![1u8; LEN]).unwrap();
-    // SAFETY: only this test knows the file, and it cuts it in guarded calls only.
+    // SAFETY: only this test knows the file, and it truncates it in guarded calls only.
     unsafe { MmapArray::<u8>::options().shape(LEN).open(path).unwrap() }
 }
 
-fn cut(path: &Path) {
+fn truncate(path: &Path) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
 }
 
@@ -57,7 +57,7 @@ fn faults_of_rayons_workers_are_caught() {
         };
         assert_eq!(a.guarded(total).unwrap(), LEN as u64);
         let err = a.guarded(|view| {
-            cut(&path);
+            truncate(&path);
             assert_eq!(total(view), 0);
         });
         assert_eq!(err.unwrap_err().kind(), ErrorKind::Truncated);
@@ -67,7 +67,7 @@ fn faults_of_rayons_workers_are_caught() {
 }
 
 #[test]
-fn eight_threads_each_learn_of_their_own_file_only() {
+fn eight_threads_each_get_the_error_of_their_own_file_only() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         let together = Barrier::new(8);
@@ -80,7 +80,7 @@ fn eight_threads_each_learn_of_their_own_file_only() {
                         together.wait();
                         let answer = a.guarded(|view| {
                             if i % 2 == 0 {
-                                cut(&path);
+                                truncate(&path);
                             }
                             sum(view)
                         });
@@ -98,23 +98,23 @@ fn eight_threads_each_learn_of_their_own_file_only() {
 }
 
 #[test]
-fn eight_threads_in_one_array_all_learn_of_the_cut() {
+fn eight_threads_in_one_array_all_get_the_error() {
     in_child!(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.bin");
         for _ in 0..50 {
             let a = open(&path);
-            let (inside, after_the_cut) = (Barrier::new(8), Barrier::new(8));
+            let (inside, after_the_truncation) = (Barrier::new(8), Barrier::new(8));
             thread::scope(|s| {
                 for i in 0..8 {
-                    let (a, path, inside, after_the_cut) = (&a, &path, &inside, &after_the_cut);
+                    let (a, path, inside, after_the_truncation) = (&a, &path, &inside, &after_the_truncation);
                     s.spawn(move || {
                         let answer = a.guarded(|view| {
                             inside.wait();
                             if i == 0 {
-                                cut(path);
+                                truncate(path);
                             }
-                            after_the_cut.wait();
+                            after_the_truncation.wait();
                             sum(view)
                         });
                         assert_eq!(answer.unwrap_err().kind(), ErrorKind::Truncated);
@@ -137,16 +137,16 @@ fn no_store_after_a_fault_is_undone_by_another_threads_fault() {
             // The first fault replaces all of an array with a name ...
             let path = dir.path().join("a.bin");
             fs::write(&path, vec![1u8; LEN]).unwrap();
-            // SAFETY: only this test knows the file, and it cuts it in guarded calls only.
+            // SAFETY: only this test knows the file, and it truncates it in guarded calls only.
             let named = unsafe { MmapArrayMut::<u8>::options().shape((64, PAGE)).open(&path).unwrap() };
-            keeps_what_is_stored_after_a_cut(named, &path);
+            keeps_what_is_stored_after_a_truncation(named, &path);
 
             // ... and each its own page of one without. (Through /proc, outside of Rust's guarantees: it plays the
             // failing disk.)
             let unnamed = MmapArrayMut::<u8, Ix2>::scratch((64, PAGE)).unwrap();
             let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
             let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
-            keeps_what_is_stored_after_a_cut(unnamed, &file);
+            keeps_what_is_stored_after_a_truncation(unnamed, &file);
         }
     })
     .run()
@@ -163,7 +163,7 @@ fn old_kernels_undo_no_store_either() {
             let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
             let file = fds.filter(|fd| fs::metadata(fd).is_ok_and(|m| m.len() == LEN as u64)).last().unwrap();
             kernel::refusing(&[kernel::no(libc::SYS_madvise, libc::EINVAL)], || {
-                keeps_what_is_stored_after_a_cut(unnamed, &file);
+                keeps_what_is_stored_after_a_truncation(unnamed, &file);
             });
         }
     })
@@ -172,12 +172,12 @@ fn old_kernels_undo_no_store_either() {
 }
 
 #[cfg(target_os = "linux")]
-fn keeps_what_is_stored_after_a_cut(mut a: MmapArrayMut<u8, Ix2>, file: &Path) {
+fn keeps_what_is_stored_after_a_truncation(mut a: MmapArrayMut<u8, Ix2>, file: &Path) {
     const THREADS: usize = 8;
     let lost = AtomicUsize::new(0);
     let together = Barrier::new(THREADS);
     let err = a.guarded_mut(|mut view| {
-        cut(file);
+        truncate(file);
         thread::scope(|s| {
             // Each thread has some columns, and so a part of every page.
             for mut columns in view.axis_chunks_iter_mut(Axis(1), PAGE / THREADS) {
@@ -211,10 +211,10 @@ fn a_thread_that_faults_waits_for_another_that_replaces_pages() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.bin");
         fs::write(&path, vec![1u8; LEN]).unwrap();
-        // SAFETY: only this test knows the file, and it cuts it in guarded calls only.
+        // SAFETY: only this test knows the file, and it truncates it in guarded calls only.
         let mut a = unsafe { MmapArrayMut::<u8, Ix1>::options().shape(LEN).open(&path).unwrap() };
         let err = a.guarded_mut(|mut view| {
-            cut(&path);
+            truncate(&path);
             let (one, other) = view.as_slice_mut().unwrap().split_at_mut(LEN / 2);
             let (replaces, begin) = mpsc::channel();
             let (tell, second) = mpsc::channel();
@@ -277,7 +277,7 @@ fn a_forked_child_is_in_no_guarded_call_of_its_parents_threads() {
             });
             entered.recv().unwrap();
             let status = process::forked(|| {
-                cut(path);
+                truncate(path);
                 i32::from(sum(a.view()) == 0)
             });
             leave.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! The Rust side of `scripts/interop.py` and `scripts/interop_npy.py`: opens, reads and writes arrays as it is told, line
+//! The Rust side of `scripts/interop.py` and `scripts/interop_npy.py`: opens, reads and writes arrays as requested, line
 //! by line.
 //!
 //! A request is a line of JSON with a `do`; the answer is another. What the crate refuses is answered with `error`, the

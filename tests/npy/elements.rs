@@ -33,7 +33,7 @@ fn npy<T: NoUninit>(descr: &str, shape: &str, data: &[T]) -> (TempDir, PathBuf) 
     (folder, path)
 }
 
-/// The answer of every door that opens files, which must be one.
+/// The result of every constructor that opens files, which must be the same.
 #[track_caller]
 fn opened<A: Pod + NpyElement + Debug + PartialEq>(path: &Path) -> Result<ArrayD<A>> {
     let answers = [

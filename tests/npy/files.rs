@@ -1,4 +1,4 @@
-//! The doors to `.npy` files: what each does with a good file, and with one that is not what its header says.
+//! The constructors of `.npy` files: what each does with a good file, and with one that is not what its header specifies.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -36,24 +36,24 @@ fn grid() -> Array2<f64> {
     Array2::from_shape_fn((3, 4), |(i, j)| (4 * i + j) as f64)
 }
 
-/// What each door to an existing file says of this one, and that none of them touches anything in its folder.
+/// Checks the result of each constructor that opens this file, and that none of them touches anything in its folder.
 #[track_caller]
-fn every_door<A: Pod + NpyElement>(path: &Path, said: impl Fn(Result<ArrayD<A>>)) {
+fn every_constructor<A: Pod + NpyElement>(path: &Path, check: impl Fn(Result<ArrayD<A>>)) {
     let folder = path.parent().unwrap();
     let before = folder.is_dir().then(|| snapshot(folder));
-    said(MmapArray::<A>::options().opened_npy(path).map(|a| a.to_owned()));
-    said(MmapArray::<A>::options().populate(true).lock(Lock::Required).opened_npy(path).map(|a| a.to_owned()));
-    said(MmapArrayCow::<A>::options().opened_npy(path).map(|a| a.to_owned()));
-    said(MmapArrayMut::<A>::options().opened_npy(path).map(|a| a.to_owned()));
-    said(MmapArrayMut::<A>::options().extend(true).preallocate(false).opened_npy(path).map(|a| a.to_owned()));
-    said(MmapArray::<A>::load_npy(path).map(|a| a.to_owned()));
-    said(MmapArrayCow::<A>::load_npy(path).map(|a| a.to_owned()));
+    check(MmapArray::<A>::options().opened_npy(path).map(|a| a.to_owned()));
+    check(MmapArray::<A>::options().populate(true).lock(Lock::Required).opened_npy(path).map(|a| a.to_owned()));
+    check(MmapArrayCow::<A>::options().opened_npy(path).map(|a| a.to_owned()));
+    check(MmapArrayMut::<A>::options().opened_npy(path).map(|a| a.to_owned()));
+    check(MmapArrayMut::<A>::options().extend(true).preallocate(false).opened_npy(path).map(|a| a.to_owned()));
+    check(MmapArray::<A>::load_npy(path).map(|a| a.to_owned()));
+    check(MmapArrayCow::<A>::load_npy(path).map(|a| a.to_owned()));
     assert_eq!(folder.is_dir().then(|| snapshot(folder)), before, "the folder is not what it was");
 }
 
 #[track_caller]
-fn every_door_refuses<A: Pod + NpyElement>(path: &Path, kind: ErrorKind) -> String {
-    every_door::<A>(path, |result| {
+fn every_constructor_refuses<A: Pod + NpyElement>(path: &Path, kind: ErrorKind) -> String {
+    every_constructor::<A>(path, |result| {
         let e = expect_err(result, kind);
         assert_eq!(e.path(), Some(path));
         assert!(e.to_string().starts_with(&format!("{}: ", path.display())), "{e}");
@@ -63,8 +63,8 @@ fn every_door_refuses<A: Pod + NpyElement>(path: &Path, kind: ErrorKind) -> Stri
 }
 
 #[track_caller]
-fn every_door_reads<A: Pod + NpyElement + PartialEq + std::fmt::Debug>(path: &Path, array: &ArrayD<A>) {
-    every_door::<A>(path, |result| assert_eq!(result.unwrap(), array));
+fn every_constructor_reads<A: Pod + NpyElement + PartialEq + std::fmt::Debug>(path: &Path, array: &ArrayD<A>) {
+    every_constructor::<A>(path, |result| assert_eq!(result.unwrap(), array));
 }
 
 #[test]
@@ -203,16 +203,16 @@ fn a_shape_beside_the_header_is_compared_and_the_order_is_the_headers() -> Resul
         assert_eq!(MmapArray::<f64>::options().row_shape(4).opened_npy(&path)?.dim(), (3, 4));
         assert_eq!(MmapArrayMut::<f64>::options().row_shape(vec![4]).opened_npy(&path)?.shape(), [3, 4]);
 
-        let said = |e: Error, ending: &str| assert!(e.to_string().ends_with(ending), "{e}");
+        let ends_with = |e: Error, ending: &str| assert!(e.to_string().ends_with(ending), "{e}");
         let options = MmapArrayMut::<f64>::options;
         let e = expect_err(options().shape((4, 3)).opened_npy(&path), ErrorKind::ShapeMismatch);
-        said(e, "the file's array has shape [3, 4], but [4, 3] was asked for");
+        ends_with(e, "the file's array has shape [3, 4], but [4, 3] was asked for");
         expect_err(options().shape(12).extend(true).opened_npy(&path), ErrorKind::ShapeMismatch);
         expect_err(options().shape((3, 4, 1)).opened_npy(&path), ErrorKind::ShapeMismatch);
         expect_err(options().shape((5, 4)).extend(true).opened_npy(&path), ErrorKind::ShapeMismatch);
         expect_err(MmapArrayCow::<f64>::options().shape(()).load_npy(&path), ErrorKind::ShapeMismatch);
         let e = expect_err(options().row_shape(3).opened_npy(&path), ErrorKind::ShapeMismatch);
-        said(e, "the file's array has shape [3, 4], but rows of shape [3] were asked for");
+        ends_with(e, "the file's array has shape [3, 4], but rows of shape [3] were asked for");
         expect_err(options().row_shape((3, 4)).opened_npy(&path), ErrorKind::ShapeMismatch);
         expect_err(MmapArray::<f64>::options().row_shape(()).load_npy(&path), ErrorKind::ShapeMismatch);
         assert_eq!(snapshot(folder.path()), before);
@@ -256,7 +256,7 @@ fn the_offset_is_where_the_header_starts() -> Result<()> {
     Ok(())
 }
 
-/// The doors must not even look at the path.
+/// The constructors must not even look at the path.
 #[test]
 fn what_no_file_can_hold_is_refused_before_the_file_is_looked_at() {
     let folder = tempfile::tempdir().unwrap();
@@ -305,17 +305,17 @@ fn sizes_that_overflow_are_refused_in_every_mode() {
         ("(1099511627776,)", ErrorKind::TooShort),
     ] {
         let (_folder, path) = npy(&npy_header(F8, false, shape, 64), &floats(3));
-        every_door_refuses::<f64>(&path, kind);
+        every_constructor_refuses::<f64>(&path, kind);
     }
     let (_folder, path) = npy(&npy_header("'|u1'", true, "(3037000500, 3037000500)", 64), &floats(3));
-    every_door_refuses::<u8>(&path, ErrorKind::Overflow);
+    every_constructor_refuses::<u8>(&path, ErrorKind::Overflow);
 }
 
 #[test]
 fn bytes_after_the_array_do_not_matter_and_stay() -> Result<()> {
     let data = [floats(12), b"more, of any length".to_vec()].concat();
     let (_folder, path) = npy(&npy_header(F8, false, "(3, 4)", 64), &data);
-    every_door_reads(&path, &grid().into_dyn());
+    every_constructor_reads(&path, &grid().into_dyn());
     let mut a = MmapArrayMut::<f64>::options().opened_npy(&path)?;
     a.fill(1.0);
     a.close()?;
@@ -328,23 +328,23 @@ fn short_data_are_too_short_in_every_mode_and_nothing_is_extended() {
     let header = npy_header(F8, false, "(3, 4)", 64);
     for len in [0, 1, 8, 95] {
         let (_folder, path) = npy(&header, &floats(12)[..len]);
-        let e = every_door_refuses::<f64>(&path, ErrorKind::TooShort);
+        let e = every_constructor_refuses::<f64>(&path, ErrorKind::TooShort);
         let (has, at, needs) = (header.len() + len, header.len(), header.len() + 96);
         assert_eq!(e, format!("file is {has} bytes, but offset {at} and shape [3, 4] of f64 need {needs}"));
         let opened = MmapArrayMut::<f64>::options().extend(true).opened_npy(&path);
-        // `.extend(true)` would not help, so nobody is told to try.
+        // `.extend(true)` would not help, so the message does not suggest it.
         assert!(!expect_err(opened, ErrorKind::TooShort).to_string().contains("extend"));
     }
 }
 
 #[test]
-fn a_header_that_is_cut_short_is_no_header() {
+fn a_header_that_ends_early_is_no_header() {
     let header = npy_header(F8, false, "(0, 4)", 64);
     let (_folder, path) = npy(&header, &[]);
-    every_door_reads(&path, &Array2::<f64>::zeros((0, 4)).into_dyn());
+    every_constructor_reads(&path, &Array2::<f64>::zeros((0, 4)).into_dyn());
     for len in 0..header.len() {
         fs::write(&path, &header[..len]).unwrap();
-        every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
+        every_constructor_refuses::<f64>(&path, ErrorKind::InvalidHeader);
         expect_err(Header::read(&path), ErrorKind::InvalidHeader);
     }
 }
@@ -357,7 +357,7 @@ fn what_is_no_npy_file_is_an_invalid_header_that_names_the_byte() {
         bytes[at] = byte;
         bytes
     };
-    for (bytes, said) in [
+    for (bytes, message) in [
         (b"PK\x03\x04 is an .npz".to_vec(), "at byte 0: "),
         (with(5, b'y'), "at byte 5: "),
         (with(6, 4), "at byte 6: expected version 1.0, 2.0 or 3.0, found 4.0"),
@@ -367,8 +367,8 @@ fn what_is_no_npy_file_is_an_invalid_header_that_names_the_byte() {
         (npy_header(F8, false, &format!("({})", "1, ".repeat(65)), 64), "at byte 60: expected at most 64 axes"),
     ] {
         let (_folder, path) = npy(&bytes, &floats(12));
-        let e = every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
-        assert!(e.starts_with(said), "{e}");
+        let e = every_constructor_refuses::<f64>(&path, ErrorKind::InvalidHeader);
+        assert!(e.starts_with(message), "{e}");
     }
 }
 
@@ -380,8 +380,8 @@ fn a_long_header_is_read_where_it_is_allowed() -> Result<()> {
         for (len, allowed) in [(10_000, true), (10_001, false)] {
             let mut bytes = header(len);
             if version > 1 {
-                let said = u32::try_from(len).unwrap().to_le_bytes();
-                bytes = [b"\x93NUMPY", &[version, 0][..], &said, &bytes[10..]].concat();
+                let message = u32::try_from(len).unwrap().to_le_bytes();
+                bytes = [b"\x93NUMPY", &[version, 0][..], &message, &bytes[10..]].concat();
             }
             // So that an `f64` may lie behind it.
             let (_folder, path) = npy(&bytes, &floats(12));
@@ -394,7 +394,7 @@ fn a_long_header_is_read_where_it_is_allowed() -> Result<()> {
                 );
                 continue;
             }
-            let e = every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
+            let e = every_constructor_refuses::<f64>(&path, ErrorKind::InvalidHeader);
             assert!(e.starts_with("at byte 8: expected a header text of at most 10000 bytes, found 10001; "), "{e}");
             expect_err(Header::read(&path), ErrorKind::InvalidHeader);
             let whole = fs::read(&path).unwrap();
@@ -424,7 +424,7 @@ fn a_claim_is_no_allocation() {
         ];
         for (bytes, kind) in claims.into_iter().zip([ErrorKind::InvalidHeader, ErrorKind::TooShort]) {
             let (_folder, path) = npy(&bytes, &floats(3));
-            every_door_refuses::<f64>(&path, kind);
+            every_constructor_refuses::<f64>(&path, kind);
             let peak = peak_memory();
             let options = MmapArray::<f64>::options().max_header_size(usize::MAX);
             expect_err(options.clone().opened_npy(&path), kind);
@@ -455,23 +455,23 @@ fn misaligned_data_are_refused_in_place_and_copied_by_load() -> Result<()> {
         let header = npy_header(F8, true, "(3, 4)", align);
         assert_ne!(header.len() % 8, 0);
         let (_folder, path) = npy(&header, &[floats(12), vec![1; 3]].concat());
-        let said = |e: Error| {
+        let check = |e: Error| {
             let data = format!("data start at byte {}, which is no multiple of 8, the alignment of f64", header.len());
             assert!(e.to_string().contains(&data), "{e}");
             let named = if cfg!(target_endian = "big") { "f64_ube" } else { "f64_ule" };
             let advice = format!("use `rend::unaligned::{named}` (feature `rend`), or `load_npy` for a copy");
             assert!(e.to_string().ends_with(&advice), "{e}");
         };
-        said(expect_err(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
-        said(expect_err(MmapArrayCow::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
-        said(expect_err(MmapArrayMut::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
+        check(expect_err(MmapArray::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
+        check(expect_err(MmapArrayCow::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
+        check(expect_err(MmapArrayMut::<f64>::options().opened_npy(&path), ErrorKind::Misaligned));
         let whole = Array::from_shape_vec((3, 4).f(), (0..12).map(f64::from).collect()).unwrap();
         let loaded = MmapArray::<f64, Ix2>::load_npy(&path)?;
         assert_eq!((loaded.offset(), loaded.view()), (header.len() as u64, whole.view()));
         assert_eq!(*MmapArrayCow::<f64, Ix2>::load_npy(&path)?, whole);
         // Where no copy would help, none is recommended.
         fs::write(&path, [header.clone(), floats(11)].concat()).unwrap();
-        every_door_refuses::<f64>(&path, ErrorKind::TooShort);
+        every_constructor_refuses::<f64>(&path, ErrorKind::TooShort);
         // An offset may make up for it.
         fs::write(&path, [vec![0; 8 - header.len() % 8], header.clone(), floats(12)].concat()).unwrap();
         let options = MmapArray::<f64, Ix2>::options().offset(8 - header.len() as u64 % 8);
@@ -486,10 +486,10 @@ fn what_has_no_elements_is_aligned_anywhere() {
         for shape in ["(0,)", "(3, 0)", "(0, 3, 4)", "(1152921504606846975, 0)"] {
             let header = npy_header(F8, true, shape, align);
             let (_folder, path) = npy(&header, &[]);
-            every_door::<f64>(&path, |result| assert_eq!(result.unwrap().len(), 0));
+            every_constructor::<f64>(&path, |result| assert_eq!(result.unwrap().len(), 0));
             // A shorter file has no such array.
             fs::write(&path, &header[..header.len() - 1]).unwrap();
-            every_door_refuses::<f64>(&path, ErrorKind::InvalidHeader);
+            every_constructor_refuses::<f64>(&path, ErrorKind::InvalidHeader);
         }
     }
 }
@@ -510,7 +510,7 @@ fn arrays_without_axes_or_without_elements_come_back() -> Result<()> {
                 (&shape[..], Some(8 * shape.iter().product::<usize>() as u64))
             );
             assert_eq!(fs::metadata(&path).unwrap().len(), header.data_offset() + header.nbytes().unwrap());
-            every_door_reads(&path, &ArrayD::from_elem(shape.clone(), 2.5));
+            every_constructor_reads(&path, &ArrayD::from_elem(shape.clone(), 2.5));
         }
     }
     // SAFETY: nobody else knows this file.
@@ -615,7 +615,7 @@ fn what_is_no_regular_file_is_refused_as_for_raw_files() {
     let fifo = folder.path().join("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     // A plain open would wait for ever.
-    every_door_refuses::<f64>(&fifo, ErrorKind::NotRegularFile);
+    every_constructor_refuses::<f64>(&fifo, ErrorKind::NotRegularFile);
     expect_err(Header::read(&fifo), ErrorKind::NotRegularFile);
     let before = snapshot(folder.path());
     expect_err(MmapArrayMut::<f64>::options().shape(3).created_npy(&fifo), ErrorKind::NotRegularFile);
@@ -628,12 +628,12 @@ fn what_is_no_regular_file_is_refused_as_for_raw_files() {
         expect_err(Header::read(device), ErrorKind::NotRegularFile);
         expect_err(MmapArrayMut::<f64>::options().shape(3).created_npy(device), ErrorKind::NotRegularFile);
     }
-    every_door::<f64>(&folder.path().join("absent.npy"), |result| {
+    every_constructor::<f64>(&folder.path().join("absent.npy"), |result| {
         expect_io_err(result, std::io::ErrorKind::NotFound);
     });
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    every_door::<f64>(&inner, |result| {
+    every_constructor::<f64>(&inner, |result| {
         let kind = result.unwrap_err().kind();
         assert!(matches!(kind, ErrorKind::Io | ErrorKind::NotRegularFile), "{kind:?}");
     });
@@ -650,7 +650,7 @@ fn data_can_begin_on_a_page() -> Result<()> {
         assert_eq!(made.offset(), 4096);
         made.close()?;
         assert_eq!(fs::metadata(&path).unwrap().len(), 3 * 4096);
-        every_door_reads(&path, &ArrayD::from_elem(vec![2, 512], 3.0));
+        every_constructor_reads(&path, &ArrayD::from_elem(vec![2, 512], 3.0));
     }
     let fresh = folder.path().join("b.npy");
     assert_eq!(MmapArrayMut::<u8>::options().page_aligned(true).shape(3).created_new_npy(&fresh)?.offset(), 4096);

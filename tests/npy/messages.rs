@@ -12,8 +12,8 @@ const SHORT: usize = 700;
 
 /// What is said of a header with this descr, beside good values.
 #[track_caller]
-fn said<A: bytemuck::Pod + NpyElement>(descr: &str, kind: ErrorKind) -> String {
-    said_of::<A>(&header(descr, "(3, 4)"), kind)
+fn message<A: bytemuck::Pod + NpyElement>(descr: &str, kind: ErrorKind) -> String {
+    message_of::<A>(&header(descr, "(3, 4)"), kind)
 }
 
 /// Of any length: of version 2.0.
@@ -22,9 +22,9 @@ fn header(descr: &str, shape: &str) -> Vec<u8> {
     [b"\x93NUMPY\x02\x00", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// What is said of a file, which is the same at every door.
+/// The error message of a file, which is the same from every constructor.
 #[track_caller]
-fn said_of<A: bytemuck::Pod + NpyElement>(file: &[u8], kind: ErrorKind) -> String {
+fn message_of<A: bytemuck::Pod + NpyElement>(file: &[u8], kind: ErrorKind) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     fs::write(&path, file).unwrap();
@@ -53,24 +53,24 @@ unsafe impl bytemuck::Pod for Pair {}
 
 #[test]
 fn a_mismatch_is_short_and_names_both_types_however_much_the_file_says() {
-    let e = said::<f64>(&record(600), ErrorKind::DtypeMismatch);
+    let e = message::<f64>(&record(600), ErrorKind::DtypeMismatch);
     assert!(e.len() < SHORT, "{e}");
     assert!(e.starts_with("file holds `[('field_0000', '<f8'), ('field_0001', '<f8'), "), "{e}");
     assert!(e.contains("…` (600 fields, 13800 characters), but `f64` is `"), "{e}");
     assert!(e.contains("use a `#[repr(C)]` struct"), "{e}");
 
-    let e = said::<Pair>(&record(600), ErrorKind::DtypeMismatch);
+    let e = message::<Pair>(&record(600), ErrorKind::DtypeMismatch);
     assert!(e.len() < SHORT && e.contains("(600 fields, ") && e.contains("Pair` is `[('a', '"), "{e}");
     assert!(e.contains(": `field_0000` <f8 at byte 0 in the file, `a` "), "{e}");
 
     // Of one field, a long name or a long type.
-    let e = said::<Pair>(&format!("[('{}', '<f8')]", "x".repeat(5000)), ErrorKind::DtypeMismatch);
+    let e = message::<Pair>(&format!("[('{}', '<f8')]", "x".repeat(5000)), ErrorKind::DtypeMismatch);
     assert!(e.len() < SHORT && e.contains("(1 field, 5013 characters)") && e.contains("`xxx"), "{e}");
-    let e = said::<Pair>(&format!("[('a', {})]", record(600)), ErrorKind::DtypeMismatch);
+    let e = message::<Pair>(&format!("[('a', {})]", record(600)), ErrorKind::DtypeMismatch);
     assert!(e.len() < SHORT && e.contains("(1 field, ") && e.contains("(600 fields, "), "{e}");
 
-    // What is short is told whole.
-    let e = said::<Pair>("[('a', '<f4'), ('b', '<f4')]", ErrorKind::DtypeMismatch);
+    // What is short is shown in full.
+    let e = message::<Pair>("[('a', '<f4'), ('b', '<f4')]", ErrorKind::DtypeMismatch);
     assert!(e.starts_with("file holds `[('a', '<f4'), ('b', '<f4')]`, but `"), "{e}");
 }
 
@@ -128,9 +128,9 @@ fn a_header_over_the_cap_names_the_remedy_and_the_remedy_works() -> Result<()> {
 }
 
 #[test]
-fn elements_of_no_bytes_are_said_to_be_unmappable() {
+fn elements_without_bytes_are_reported_as_unmappable() {
     for descr in ["'|V0'", "'|S0'", "'<U0'", "[]", "[('a', '|V0')]"] {
-        let e = said::<f64>(descr, ErrorKind::DtypeMismatch);
+        let e = message::<f64>(descr, ErrorKind::DtypeMismatch);
         assert!(e.ends_with("; elements of no bytes cannot be mapped") && !e.contains("[u8; 0]"), "{e}");
         let dtype: Dtype = descr.parse().unwrap();
         assert_eq!((dtype.rust_type(), dtype.rust_type_unaligned()), (None, None));
@@ -149,10 +149,10 @@ fn what_stands_in_place_of_a_literal_is_quoted() {
         ("(0x10,)", "found `0x10`"),
         ("(3, f(4", "found `f(4}`"),
     ] {
-        let e = said_of::<f64>(&header("'<f8'", shape), ErrorKind::InvalidHeader);
+        let e = message_of::<f64>(&header("'<f8'", shape), ErrorKind::InvalidHeader);
         assert!(e.starts_with("at byte ") && e.contains(part), "{e}");
     }
-    let e = said_of::<f64>(&header("'<f8'", &format!("({}, 4)", "x".repeat(1000))), ErrorKind::InvalidHeader);
+    let e = message_of::<f64>(&header("'<f8'", &format!("({}, 4)", "x".repeat(1000))), ErrorKind::InvalidHeader);
     assert!(e.ends_with(&format!("found `{}…`", "x".repeat(40))), "{e}");
 }
 
@@ -168,13 +168,13 @@ fn what_stands_in_place_of_an_axis_length_is_named() {
         ("('<f8', -1)", "(3,)", "of at most 2147483647, found a negative number, -1"),
         ("('<f8', 2147483648)", "(3,)", "of at most 2147483647, found a larger number, 2147483648"),
     ] {
-        let e = said_of::<f64>(&header(descr, shape), ErrorKind::InvalidHeader);
+        let e = message_of::<f64>(&header(descr, shape), ErrorKind::InvalidHeader);
         assert!(e.ends_with(part), "{e}");
     }
 }
 
 #[test]
-fn a_file_of_another_kind_is_told_as_what_it_is() {
+fn a_file_of_another_kind_is_named_as_what_it_is() {
     for (file, part) in [
         (&b"PK\x03\x04\x2d\0\0\0\0\0"[..], "`.npz`"),
         (b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "an empty zip archive"),
@@ -191,7 +191,7 @@ fn a_file_of_another_kind_is_told_as_what_it_is() {
         (b"<!DOCTYPE html>\n<html>", "an HTML page"),
         (&[0; 4096], "zeros"),
     ] {
-        let e = said_of::<f64>(file, ErrorKind::InvalidHeader);
+        let e = message_of::<f64>(file, ErrorKind::InvalidHeader);
         assert!(
             e.starts_with(r"at byte 0: expected a .npy file to begin with \x93NUMPY, found ") && e.contains(part),
             "{e}"
@@ -200,12 +200,12 @@ fn a_file_of_another_kind_is_told_as_what_it_is() {
     }
     // Neither what is cut short nor anything else is taken for one of them.
     for file in [&b"\x80"[..], b"\x80\x06\x95", b"version of mine", b"PK", b"CDF", &[0], &[0, 0, 0, 1, 0, 0, 0]] {
-        let e = said_of::<f64>(file, ErrorKind::InvalidHeader);
+        let e = message_of::<f64>(file, ErrorKind::InvalidHeader);
         assert!(!e.contains("found"), "{e}");
     }
 }
 
-/// As NumPy makes them unless it is told to align.
+/// As NumPy makes them without `align`.
 #[cfg(feature = "rend")]
 #[test]
 fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
@@ -239,12 +239,12 @@ fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
     unsafe impl bytemuck::Pod for Packed {}
 
     let descr = "[('a', '|u1'), ('b', '>f8')]";
-    let e = said::<f64>(descr, ErrorKind::DtypeMismatch);
+    let e = message::<f64>(descr, ErrorKind::DtypeMismatch);
     let advice = "use a `#[repr(C)]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)";
     assert!(e.ends_with(advice), "{e}");
     let dated = if cfg!(target_endian = "big") { "'>M8[s]'" } else { "'<M8[s]'" };
     let dated = format!("[('b', '>f8'), ('a', '|u1'), ('t', {dated})]");
-    let e = said::<f64>(&dated, ErrorKind::DtypeMismatch);
+    let e = message::<f64>(&dated, ErrorKind::DtypeMismatch);
     assert!(e.contains("`#[repr(C, packed)]` struct"), "{e}");
 
     let folder = tempfile::tempdir().unwrap();

@@ -48,7 +48,7 @@ fn a_created_file_is_as_long_as_asked_and_all_zero() -> Result<()> {
 }
 
 #[test]
-fn whoever_has_the_old_file_keeps_it_whole() -> Result<()> {
+fn an_array_of_the_old_file_keeps_all_of_it() -> Result<()> {
     let (folder, path) = file(&[1_u8; 10_000]);
     let link = folder.path().join("hard link");
     fs::hard_link(&path, &link).unwrap();
@@ -322,7 +322,7 @@ mod linux {
     use crate::support::kernel::{Refusal, as_nobody, no, no_files, no_renaming, no_unnamed_files, refusing};
 
     #[test]
-    fn space_is_taken_at_once_unless_told_otherwise() -> Result<()> {
+    fn space_is_allocated_at_once_unless_turned_off() -> Result<()> {
         const LEN: usize = 1 << 20;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.bin");

@@ -17,20 +17,20 @@ use ndarray::prelude::*;
 use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Result};
 use rustix::fs::{CWD, FileType, Mode};
 
-/// What every door that opens an existing path says of this one, and that none touched anything in its folder.
+/// Checks the result of each constructor that opens this path, and that none of them touches anything in its folder.
 #[track_caller]
-fn every_door(path: &Path, said: impl Fn(Result<()>)) {
+fn every_constructor(path: &Path, check: impl Fn(Result<()>)) {
     let folder = path.parent().unwrap();
     let before = folder.is_dir().then(|| snapshot(folder));
-    said(MmapArray::<u16>::options().opened(path).map(drop));
-    said(MmapArray::<u16>::options().shape(4).opened(path).map(drop));
-    said(MmapArray::<u16>::options().shape((2, 0)).opened(path).map(drop));
-    said(MmapArray::<u16>::options().row_shape(2).populate(true).opened(path).map(drop));
-    said(MmapArray::<u16>::load(path).map(drop));
-    said(MmapArrayCow::<u16>::options().opened(path).map(drop));
-    said(MmapArrayCow::<u16>::load(path).map(drop));
-    said(MmapArrayMut::<u16>::options().opened(path).map(drop));
-    said(MmapArrayMut::<u16>::options().shape(4).extend(true).opened(path).map(drop));
+    check(MmapArray::<u16>::options().opened(path).map(drop));
+    check(MmapArray::<u16>::options().shape(4).opened(path).map(drop));
+    check(MmapArray::<u16>::options().shape((2, 0)).opened(path).map(drop));
+    check(MmapArray::<u16>::options().row_shape(2).populate(true).opened(path).map(drop));
+    check(MmapArray::<u16>::load(path).map(drop));
+    check(MmapArrayCow::<u16>::options().opened(path).map(drop));
+    check(MmapArrayCow::<u16>::load(path).map(drop));
+    check(MmapArrayMut::<u16>::options().opened(path).map(drop));
+    check(MmapArrayMut::<u16>::options().shape(4).extend(true).opened(path).map(drop));
     assert_eq!(folder.is_dir().then(|| snapshot(folder)), before);
 }
 
@@ -44,7 +44,7 @@ fn fifo(folder: &Path) -> PathBuf {
 fn a_fifo_is_refused_and_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = fifo(folder.path());
-    every_door(&fifo, |result| {
+    every_constructor(&fifo, |result| {
         let e = expect_err(result, ErrorKind::NotRegularFile);
         assert_eq!(e.path(), Some(fifo.as_path()));
     });
@@ -74,7 +74,7 @@ fn a_directory_is_refused_in_the_words_of_the_system_or_ours() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    every_door(&inner, |result| {
+    every_constructor(&inner, |result| {
         let e = result.unwrap_err();
         let kind = if e.kind() == ErrorKind::Io { io::Error::from(e).kind() } else { io::ErrorKind::IsADirectory };
         assert_eq!(kind, io::ErrorKind::IsADirectory);
@@ -89,7 +89,7 @@ fn a_socket_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
-    every_door(&socket, |result| {
+    every_constructor(&socket, |result| {
         // The system does not open it at all.
         let kind = result.unwrap_err().kind();
         assert!(matches!(kind, ErrorKind::Io | ErrorKind::NotRegularFile), "{kind:?}");
@@ -120,19 +120,19 @@ fn a_path_that_leads_nowhere_is_not_found() {
     symlink("gone", at("dangling")).unwrap();
     symlink("loop", at("loop")).unwrap();
     fs::write(at("plain"), [0; 8]).unwrap();
-    let said = |path: PathBuf, kind: io::ErrorKind| {
-        every_door(&path, |result| {
+    let fails = |path: PathBuf, kind: io::ErrorKind| {
+        every_constructor(&path, |result| {
             let e = expect_io_err(result, kind);
             assert_eq!(e.path(), Some(path.as_path()));
             assert!(e.to_string().starts_with(&path.display().to_string()), "{e}");
         });
     };
-    said(at("absent"), io::ErrorKind::NotFound);
-    said(at("dangling"), io::ErrorKind::NotFound);
-    said(at("no/such/folder"), io::ErrorKind::NotFound);
-    said(at("plain/inner"), io::ErrorKind::NotADirectory);
-    said(folder.path().join(OsStr::from_bytes(b"nul\0inside")), io::ErrorKind::InvalidInput);
-    said(at(&"n".repeat(256)), io::ErrorKind::InvalidFilename);
+    fails(at("absent"), io::ErrorKind::NotFound);
+    fails(at("dangling"), io::ErrorKind::NotFound);
+    fails(at("no/such/folder"), io::ErrorKind::NotFound);
+    fails(at("plain/inner"), io::ErrorKind::NotADirectory);
+    fails(folder.path().join(OsStr::from_bytes(b"nul\0inside")), io::ErrorKind::InvalidInput);
+    fails(at(&"n".repeat(256)), io::ErrorKind::InvalidFilename);
     expect_io_err(MmapArray::<u8>::load(""), io::ErrorKind::NotFound);
     expect_err(MmapArray::<u8>::load(at("loop")), ErrorKind::Io);
 }
@@ -153,7 +153,7 @@ fn names_of_any_bytes_and_of_full_length_are_fine() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_is_too_short_is_told_with_both_lengths() {
+fn the_error_of_a_file_that_is_too_short_has_both_lengths() {
     let (folder, path) = file(&[0_u8; 4096]);
     let before = snapshot(folder.path());
     for (result, remedy) in [
@@ -216,7 +216,7 @@ fn a_file_that_may_not_be_written_opens_for_reading_only() {
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o222)).unwrap();
     kernel::as_nobody(|| {
-        every_door(&path, |result| {
+        every_constructor(&path, |result| {
             expect_io_err(result, io::ErrorKind::PermissionDenied);
         });
     });
@@ -298,7 +298,7 @@ fn a_handle_is_neither_moved_nor_closed() -> Result<()> {
 }
 
 #[test]
-fn what_is_wrong_by_itself_is_told_before_the_file_is_looked_for() {
+fn what_is_wrong_by_itself_is_an_error_before_the_file_is_looked_for() {
     let absent = Path::new("/no/such/file");
     expect_err(MmapArray::<f64, Ix2>::options().opened(absent), ErrorKind::ShapeMismatch);
     expect_err(MmapArray::<f64>::options().offset(4).shape(1).opened(absent), ErrorKind::Misaligned);

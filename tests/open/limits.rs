@@ -1,4 +1,4 @@
-//! Shapes, offsets and files as large as numbers and systems go: an error at every door, never a panic or an abort.
+//! Shapes, offsets and files as large as numbers and systems go: an error of every constructor, never a panic or an abort.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use ndarray_mmap::{Error, ErrorKind, MmapArray, MmapArrayCow, MmapArrayMut, Resu
 
 const I64_MAX: u64 = i64::MAX as u64;
 
-/// What every door says of this shape at this offset, of a file of 64 bytes; and that what can be `seen` of it is then
+/// The errors of every constructor for this shape at this offset, of a file of 64 bytes; and that what can be `seen` of it is then
 /// as it was.
 #[track_caller]
-fn every_door<A: AnyBitPattern + NoUninit, T: PartialEq + Debug>(
+fn every_constructor<A: AnyBitPattern + NoUninit, T: PartialEq + Debug>(
     offset: u64,
     shape: &[usize],
     seen: fn(&Path) -> T,
@@ -52,14 +52,14 @@ fn every_door<A: AnyBitPattern + NoUninit, T: PartialEq + Debug>(
 
 #[track_caller]
 fn overflows<A: AnyBitPattern + NoUninit>(offset: u64, shape: &[usize]) {
-    for e in every_door::<A, _>(offset, shape, snapshot) {
+    for e in every_constructor::<A, _>(offset, shape, snapshot) {
         assert_eq!(e.kind(), ErrorKind::Overflow, "{e}");
         assert_eq!(io::Error::from(e).kind(), io::ErrorKind::InvalidInput);
     }
 }
 
 #[test]
-fn a_shape_beyond_what_can_be_addressed_overflows_at_every_door() {
+fn a_shape_beyond_what_can_be_addressed_overflows_in_every_constructor() {
     const HALF: usize = 1 << 63;
     for shape in [&[usize::MAX][..], &[HALF], &[1 << 32, 1 << 32], &[usize::MAX, usize::MAX, usize::MAX]] {
         overflows::<u8>(0, shape);
@@ -81,7 +81,7 @@ fn a_shape_beyond_what_can_be_addressed_overflows_at_every_door() {
 }
 
 #[test]
-fn an_offset_beyond_the_largest_file_overflows_at_every_door() {
+fn an_offset_beyond_the_largest_file_overflows_in_every_constructor() {
     for offset in [u64::MAX, u64::MAX - 7, I64_MAX + 1] {
         overflows::<u8>(offset, &[1]);
         overflows::<u8>(offset, &[0]);
@@ -118,7 +118,7 @@ fn the_largest_arrays_that_there_could_be_are_too_long_for_the_file_or_the_syste
         (I64_MAX - (1 << 40), [1 << 40]),
         (1 << 62, [1 << 61]),
     ] {
-        for e in every_door::<u8, _>(offset, &shape, contents) {
+        for e in every_constructor::<u8, _>(offset, &shape, contents) {
             assert!(matches!(e.kind(), ErrorKind::TooShort | ErrorKind::Io), "{e}");
         }
     }
@@ -164,7 +164,7 @@ fn a_file_of_any_length_opens_where_it_fits_and_is_refused_where_it_does_not() -
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_grew_but_cannot_be_mapped_is_cut_back() {
+fn what_grew_but_cannot_be_mapped_is_truncated_again() {
     let folder = in_memory();
     let path = folder.path().join("data.bin");
     fs::write(&path, b"as it was").unwrap();
@@ -309,11 +309,11 @@ mod refusals {
             for (shape, axis, sums) in of_nothing() {
                 for f_order in [false, true] {
                     let a = header_alone(folder.path(), &shape, f_order);
-                    let said = panics(|| a.blocks().sum_axis(Axis(axis)));
+                    let message = panics(|| a.blocks().sum_axis(Axis(axis)));
                     let bytes = sums.iter().product::<usize>() as u128 * 16;
-                    assert!(said.contains(&format!("{sums:?}, which takes {bytes} bytes")), "{said}");
+                    assert!(message.contains(&format!("{sums:?}, which takes {bytes} bytes")), "{message}");
                     #[cfg(feature = "rayon")]
-                    assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(axis))), said);
+                    assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(axis))), message);
                     assert_eq!(a.blocks().mean_axis(Axis(axis)), None);
                     // Along any other there is nothing of anything.
                     let other = if axis == 0 { 1 } else { 0 };
@@ -326,10 +326,10 @@ mod refusals {
             let path = folder.path().join("wide.bin");
             crate::support::arrays::sparse(&path, 70_000_000);
             let a = MmapArray::<u8>::options().shape((1, 70_000_000)).opened(&path).unwrap();
-            let said = panics(|| a.blocks().sum_axis(Axis(0)));
-            assert!(said.contains("[70000000], which takes 1120000000 bytes"), "{said}");
+            let message = panics(|| a.blocks().sum_axis(Axis(0)));
+            assert!(message.contains("[70000000], which takes 1120000000 bytes"), "{message}");
             #[cfg(feature = "rayon")]
-            assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(0))), said);
+            assert_eq!(panics(|| a.blocks().parallel(true).sum_axis(Axis(0))), message);
         })
         .after(MEMORY)
         .run()
@@ -343,11 +343,11 @@ mod refusals {
             for (shape, axis, _) in of_nothing() {
                 for f_order in [false, true] {
                     let a = header_alone(folder.path(), &shape, f_order);
-                    let walk = || a.blocks().rows(3);
-                    assert_eq!((walk().into_iter().len(), a.blocks().bytes(0).into_iter().count()), (0, 0));
-                    assert_eq!((walk().sum(), walk().mean(), walk().var(0), walk().std(0)), (0, None, None, None));
-                    assert_eq!((walk().min_max(), walk().fold(7, |n, _| n + 1)), (None, 7));
-                    walk().for_each(|_| unreachable!());
+                    let pass = || a.blocks().rows(3);
+                    assert_eq!((pass().into_iter().len(), a.blocks().bytes(0).into_iter().count()), (0, 0));
+                    assert_eq!((pass().sum(), pass().mean(), pass().var(0), pass().std(0)), (0, None, None, None));
+                    assert_eq!((pass().min_max(), pass().fold(7, |n, _| n + 1)), (None, 7));
+                    pass().for_each(|_| unreachable!());
 
                     let gathered = a.gather(Axis(1 - axis.min(1)), &[5, 5]).unwrap();
                     assert_eq!((gathered.len(), gathered.ndim()), (0, shape.len()));
@@ -356,8 +356,8 @@ mod refusals {
 
                     for order in [false, true] {
                         let mut out = MmapArrayMut::<u8>::scratch(IxDyn(&shape).set_f(order)).unwrap();
-                        walk().map_into(&mut out, |_| unreachable!()).unwrap();
-                        walk().zip_map_into(&a, &mut out, |_, _| unreachable!()).unwrap();
+                        pass().map_into(&mut out, |_| unreachable!()).unwrap();
+                        pass().zip_map_into(&a, &mut out, |_, _| unreachable!()).unwrap();
                         out.assign_tiled(&a).unwrap();
                         out.tiled().progress(|_, _| ()).assign_with(&a, |&x| x).unwrap();
                         out.blocks_mut().for_each(|_| unreachable!()).unwrap();

@@ -652,7 +652,7 @@ fn an_interrupted_call_is_made_again() {
             vec![no(libc::SYS_linkat, libc::EPERM)],
         ] {
             let (folder, path) = file(b"mine");
-            // All that a file can have to be given or taken.
+            // All that a file can must be given or taken.
             if rustix::process::geteuid().is_root() {
                 chown(&path, Some(STRANGER), Some(GROUP)).unwrap();
             }

@@ -129,7 +129,7 @@ pub fn npy_header(descr: &str, fortran_order: bool, shape: &str, align: usize) -
     [b"\x93NUMPY\x01\x00", &written_len[..], text.as_bytes()].concat()
 }
 
-/// A file as long as that, of which nothing is stored.
+/// A file of this length, without any stored blocks.
 pub fn sparse(path: &Path, len: u64) -> File {
     let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
     file.set_len(len).unwrap();

@@ -66,7 +66,7 @@ impl Number {
     }
 }
 
-/// What is to be done with an element type that is known by its description only.
+/// What to do with an element type that is known by its description only.
 pub trait Visitor {
     type Out;
     fn visit<A: Element>(self) -> Self::Out;

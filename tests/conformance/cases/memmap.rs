@@ -1,4 +1,4 @@
-//! Calls of `numpy.memmap`: the doors that say the same in Rust, and what has to come of it.
+//! Calls of `numpy.memmap`: the constructors that mean the same in Rust, and what they must return.
 //!
 //! NumPy's answer is the right one, but for what the corpus marks: growth that nobody asked for, files that are changed
 //! by a call that fails, elements that are not aligned, the one byte of an empty array.
@@ -87,7 +87,7 @@ enum Way {
     Loaded,
 }
 
-/// What the answer has to be.
+/// What the answer must be.
 #[derive(Clone, Debug)]
 enum Expected {
     /// All that NumPy's was.

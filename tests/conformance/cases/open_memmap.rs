@@ -1,9 +1,9 @@
-//! Calls of `numpy.lib.format.open_memmap`: the `.npy` doors that say the same in Rust, and what has to come of it.
+//! Calls of `numpy.lib.format.open_memmap`: the `.npy` constructors that mean the same in Rust, and what they must return.
 //!
 //! NumPy's answer is the right one, but for what the corpus marks: data that are cut short and filled with zeros, files
 //! that are changed by a call that fails, elements that are not aligned, spellings that nobody writes.
 //!
-//! Rust has to name the element: it is the one that NumPy found, and every other is refused. Where NumPy found none,
+//! Rust must name the element: it is the one that NumPy found, and every other is refused. Where NumPy found none,
 //! every element is asked for.
 
 use std::collections::BTreeSet;
@@ -150,10 +150,10 @@ impl Calls<'_> {
                 seen.compare(case, "w+", report);
                 let (ours, numpys) = (contents(after), case.file_after().expect("a file was created"));
                 let in_c_order = case.call("fortran_order") == true && is_one_layout(&seen.shape);
-                // NumPy can be told the version; here it is the first that can say it, and so may the padding differ.
-                let told = !case.call("version").is_null();
-                let text = |file: &[u8]| if told { without_version(file) } else { file.escape_ascii().to_string() };
-                if text(ours) != text(&numpys) && !(in_c_order && text(ours) == text(&said_in_c_order(&numpys))) {
+                // NumPy takes a version; here it is the first that can hold the header, so the padding may differ.
+                let reported = !case.call("version").is_null();
+                let text = |file: &[u8]| if reported { without_version(file) } else { file.escape_ascii().to_string() };
+                if text(ours) != text(&numpys) && !(in_c_order && text(ours) == text(&header_in_c_order(&numpys))) {
                     report.say(format!("the file is\n{}\nand not NumPy's\n{}", text(ours), text(&numpys)));
                 }
             }
@@ -226,7 +226,7 @@ fn without_version(file: &[u8]) -> String {
 }
 
 /// A header of NumPy's, with the other word for the same layout: a longer one, which takes the place of a blank.
-fn said_in_c_order(file: &[u8]) -> Vec<u8> {
+fn header_in_c_order(file: &[u8]) -> Vec<u8> {
     let (yes, no) = (b"'fortran_order': True, ", b"'fortran_order': False, ");
     let at = file.windows(yes.len()).position(|window| window == yes).expect("it was asked for");
     let end = at + file[at..].iter().position(|&byte| byte == b'\n').expect("a header ends with its line");

@@ -95,7 +95,7 @@ fn index(value: &Value) -> Vec<usize> {
 }
 
 impl Seen {
-    /// Finds what is not as NumPy's array was, but for the mode, which not always has to be.
+    /// Finds what is not as NumPy's array was, but for the mode, which not always must be.
     pub fn compare(&self, case: &Case, mode: &str, report: &mut Report) {
         report.same("mode", &self.mode.to_string().as_str(), &mode);
         report.equal("shape", &self.shape, case.expect("shape"));
