@@ -26,7 +26,7 @@ const MAX_GAP: usize = 8 * 1024;
 /// Bytes read at a time: fits in a core's own cache, in which the elements are copied from it.
 const BUFFER: usize = 128 * 1024;
 
-/// Runs that are sorted together, at least: this bounds the memory that sorting takes (2 MiB).
+/// Runs that are sorted together, at least: this bounds the memory that sorting takes (1.5 MiB).
 const SORTED_RUNS: usize = 1 << 16;
 
 /// Runs that make up a job.

@@ -113,10 +113,16 @@ fn copy_rows<A, B>(mut to: ArrayViewMut<'_, A, IxDyn>, from: ArrayView<'_, B, Ix
 
 fn copy_row<A, B>(mut to: ArrayViewMut1<'_, A>, from: ArrayView1<'_, B>, convert: &impl Fn(&B) -> A) {
     match (to.as_slice_mut(), from.to_slice()) {
-        // A loop over slices becomes a `memcpy` if `convert` changes nothing.
-        (Some(to), Some(from)) => to.iter_mut().zip(from).for_each(|(to, from)| *to = convert(from)),
+        (Some(to), Some(from)) => convert_slice(to, from, convert),
         _ => Zip::from(to).and(from).for_each(|to, from| *to = convert(from)),
     }
+}
+
+/// A `memcpy` if `convert` changes nothing. Only as the arguments of a function of their own are the slices known to be
+/// disjoint, which the compiler needs for that.
+#[inline(never)]
+fn convert_slice<A, B>(to: &mut [A], from: &[B], convert: &impl Fn(&B) -> A) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = convert(from));
 }
 
 /// The last axis is innermost in the target, and another in the source.
