@@ -1,6 +1,6 @@
 //! Every system call, and every difference between systems: the rest of the crate makes no system calls and names no system.
 //!
-//! All systems offer the same functions, which are chosen here, once. If a system lacks one, [`portable`] has a replacement.
+//! All systems offer the same functions, which are chosen here, once. If a system lacks one, `portable` has a replacement.
 //! Nothing of the crate is imported: errors are [`std::io`]'s.
 
 #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! What happens below a pass: pages are read ahead of it and evicted behind it, and written back before if it writes.
 //!
 //! Bytes are counted in [`Segments`]. One is evicted once the pass has left all of its bytes, on whatever threads and
-//! in whatever order. This module need not ensure that nothing is evicted before it is on the disk: [`Pages`] does.
+//! in whatever order. This module need not ensure that nothing is evicted before it is on the disk: [`Storage`] does.
 
 use std::collections::VecDeque;
 use std::fmt;

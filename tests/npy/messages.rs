@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::arrays::{OpenExt, expect_err, npy_header};
+use crate::support::arrays::{OpenExt, expect_err};
 use ndarray_mmap::npy::{Dtype, Header, NpyElement};
 use ndarray_mmap::{ErrorKind, MmapArray, Mode, Result};
 
@@ -209,6 +209,7 @@ fn a_file_of_another_kind_is_named_as_what_it_is() {
 #[cfg(feature = "rend")]
 #[test]
 fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
+    use crate::support::arrays::npy_header;
     use ndarray_mmap::{Datetime64, time_units};
     use rend::unaligned::f64_ube;
 
