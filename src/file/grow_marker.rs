@@ -68,9 +68,9 @@ pub(super) fn mark(file: &File, identity: Identity, header: &[u8], reach: u64) {
     let _ = sys::set_attribute(file, NAME, text.as_bytes());
 }
 
-/// Removes the mark. Returns whether it is gone.
+/// Returns whether it removed the mark.
 pub(super) fn unmark(file: &File) -> bool {
-    sys::remove_attribute(file, NAME).is_ok()
+    sys::remove_attribute(file, NAME).is_ok_and(|was_set| was_set)
 }
 
 pub(super) fn is_marked(file: &File) -> bool {

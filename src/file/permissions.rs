@@ -110,5 +110,5 @@ fn set_acl(file: &File, acl: &Acl) -> Result<bool> {
 }
 
 fn remove_acl(file: &File) -> Result<()> {
-    sys::ACL_ATTRIBUTE.map_or(Ok(()), |name| sys::remove_attribute(file, name).map_err(cannot_give))
+    sys::ACL_ATTRIBUTE.map_or(Ok(()), |name| sys::remove_attribute(file, name).map(drop).map_err(cannot_give))
 }

@@ -95,8 +95,8 @@ pub(crate) fn set_attribute(_: &File, _name: &str, _value: &[u8]) -> io::Result<
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn remove_attribute(_: &File, _name: &str) -> io::Result<()> {
-    Ok(())
+pub(crate) fn remove_attribute(_: &File, _name: &str) -> io::Result<bool> {
+    Ok(false)
 }
 
 pub(crate) fn allocate(_: &File, _offset: u64, _len: u64, _keep_size: bool) -> io::Result<()> {

@@ -155,16 +155,17 @@ pub(crate) fn set_attribute(file: &File, name: &str, value: &[u8]) -> io::Result
     retry_on_interrupt(|| Ok(rustix::fs::fsetxattr(file, name, value, rustix::fs::XattrFlags::empty())?))
 }
 
-/// Removes an extended attribute. Also `Ok` if it was not set.
+/// Removes an extended attribute. Returns whether it was set.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-pub(crate) fn remove_attribute(file: &File, name: &str) -> io::Result<()> {
+pub(crate) fn remove_attribute(file: &File, name: &str) -> io::Result<bool> {
     use rustix::io::Errno;
     #[cfg(target_vendor = "apple")]
     const NONE: Errno = Errno::NOATTR;
     #[cfg(not(target_vendor = "apple"))]
     const NONE: Errno = Errno::NODATA;
     retry_on_interrupt(|| match rustix::fs::fremovexattr(file, name) {
-        Ok(()) | Err(NONE) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(NONE) => Ok(false),
         Err(e) => Err(e.into()),
     })
 }
