@@ -19,7 +19,7 @@ ROWS = [
     ["file"],
     ["storage"],
     ["array"],
-    ["open"],
+    ["open", "grow", "publish"],
     ["blocks"],
     ["tile", "gather", "guarded"],
 ]

@@ -12,6 +12,9 @@
 //!    own pointer, never from a shared reference.
 #![allow(unsafe_code)]
 
+#[deny(unsafe_code)]
+mod ndarray_traits;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Index, IndexMut, Range};
@@ -41,7 +44,7 @@ use crate::storage::{Advice, FileWriter, Storage};
 ///
 /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-read-{}.f64", std::process::id()));
 /// std::fs::write(&path, [1.0f64, 2.0, 3.0, 4.0, 5.0, 6.0].map(f64::to_ne_bytes).concat())?;
-/// // SAFETY: no other process or handle changes the file while `a` lives.
+/// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
 /// let a = unsafe { MmapArray::<f64>::options().shape((2, 3)).open(&path)? };
 /// assert_eq!(a.mean_axis(Axis(0)).unwrap(), ndarray::arr1(&[2.5, 3.5, 4.5]));
 /// # drop(a);
@@ -83,7 +86,7 @@ pub type MmapArrayMut<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadWrite>;
 ///
 /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-cow-{}.u8", std::process::id()));
 /// std::fs::write(&path, [1, 2, 3])?;
-/// // SAFETY: no other process or handle changes the file while `a` lives.
+/// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
 /// let mut a = unsafe { MmapArrayCow::<u8>::open(&path)? };
 /// a[0] = 100;
 /// assert_eq!((a[0], std::fs::read(&path)?), (100, vec![1, 2, 3]));
@@ -95,12 +98,14 @@ pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
 
 /// An array in an unnamed file that is put at its path, whole, by [`publish`](MmapArrayBase::publish).
 ///
-/// Constructors: [`stage`](MmapArrayBase::stage) and [`stage_npy`](MmapArrayBase::stage_npy). Both are safe, for nobody else
+/// Linux only, on file systems with unnamed files. Constructors: [`stage`](MmapArrayBase::stage) and
+/// [`stage_npy`](MmapArrayBase::stage_npy). Both are safe, for nobody else
 /// can open the file, and both take the dimension and the order from the shape. Dropped before it is published, or killed, it
 /// leaves nothing behind.
 /// ```
 /// use ndarray_mmap::{MmapArray, Staged};
 ///
+/// # #[cfg(target_os = "linux")] {
 /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-staged-{}.npy", std::process::id()));
 /// let mut a = Staged::<f32>::stage_npy(&path, (0, 2))?;
 /// a.append(&ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]))?;
@@ -108,6 +113,7 @@ pub type MmapArrayCow<A = u8, D = IxDyn> = MmapArrayBase<A, D, CopyOnWrite>;
 /// a.publish()?; // readers see the old file or this one, never a part
 /// assert_eq!(MmapArray::<f32>::load_npy(&path)?.sum(), 10.0);
 /// # std::fs::remove_file(&path)?;
+/// # }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
@@ -121,9 +127,13 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// | read a file into memory | [`load`](Self::load), [`load_npy`](Self::load_npy) | |
 /// | make a file | [`create`](Self::create), [`create_npy`](Self::create_npy) | `unsafe` |
 /// | have a temporary array larger than memory | [`scratch`](Self::scratch) | |
-/// | make a file that appears atomically | [`stage`](Self::stage), [`stage_npy`](Self::stage_npy), then [`publish`](Self::publish) | |
+/// | make a file that appears atomically (Linux) | [`stage`](Self::stage), [`stage_npy`](Self::stage_npy), then [`publish`](Self::publish) | |
+/// | map a file that is open | [`map`](crate::MmapArrayOptions::map) | `unsafe` |
+/// | add or remove rows | [`append`](Self::append), [`resize`](Self::resize) | |
+/// | sum, map or iterate beyond memory | [`blocks`](Self::blocks) | |
+/// | change the order, or pick rows and columns | [`assign_tiled`](Self::assign_tiled), [`gather`](Self::gather) | |
 ///
-/// `A` is the element type, `D` the dimension, `M` the [mode](crate::mode). Write it by its aliases: [`MmapArray`]
+/// `A` is the element type, `D` the dimension, `M` the [mode](crate::mode). Use its aliases: [`MmapArray`]
 /// (read-only), [`MmapArrayMut`] (read-write), [`MmapArrayCow`] (copy-on-write) and [`Staged`].
 ///
 /// # Example
@@ -132,14 +142,14 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// use ndarray_mmap::{MmapArray, MmapArrayMut};
 ///
 /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-base-{}.npy", std::process::id()));
-/// // SAFETY: no other process or handle changes the file while `log` lives.
+/// // SAFETY: while `log` lives, no other process or handle changes its bytes or truncates the file.
 /// let mut log = unsafe { MmapArrayMut::<f64>::create_npy(&path, (2, 3))? };
 /// log.fill(0.5);
 /// log.append(&array![[1.0, 2.0, 3.0]])?;
 /// log.flush()?; // on the disk when it returns
 /// log.close()?; // unmapped and unlocked now
 ///
-/// // SAFETY: no other process or handle changes the file while `log` lives.
+/// // SAFETY: while `log` lives, no other process or handle changes its bytes or truncates the file.
 /// let log = unsafe { MmapArray::<f64, Ix2>::open_npy(&path)? };
 /// let view: ArrayView2<f64> = log.view();
 /// assert_eq!(view.row(2), array![1.0, 2.0, 3.0]);
@@ -149,8 +159,12 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
+/// # Rows
+/// A row is one step along the outermost axis in memory: the first axis in C order, the last in Fortran order (a column of a
+/// matrix, in NumPy's words). `append`, `resize`, `write_rows`, `flush_rows` and `blocks` count rows.
+///
 /// # Life of an array
-/// Everything borrowed from it ends with it; arithmetic gives plain owned arrays. Dropping it releases the map, the file and
+/// Views borrow from the array and cannot outlive it; arithmetic gives plain owned arrays. Dropping it releases the map, the file and
 /// its lock, and reports nothing: [`close`](Self::close) does. What was stored is visible to every process at once and
 /// survives the end of this one; [`flush`](Self::flush) makes it survive a power cut.
 ///
@@ -277,20 +291,73 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     pub fn view(&self) -> ArrayView<'_, A, D> {
         self.view.view()
     }
+}
 
-    /// The file's absolute path, with symbolic links kept; `None` for an array opened by a file handle, or in an unnamed file.
-    pub fn path(&self) -> Option<&Path> {
-        self.storage.path()
+impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
+    /// A view of the whole array, for writing.
+    pub fn view_mut(&mut self) -> ArrayViewMut<'_, A, D> {
+        self.view_mut_and_storage().0
     }
 
-    /// Where the array starts in its file, in bytes. For a [`load`](Self::load)ed array, where it was read from.
-    pub fn offset(&self) -> u64 {
-        self.storage.offset()
+    /// [`view_mut`](Self::view_mut), and what lies below it. Prefetching and evicting change no byte of the array, so they are
+    /// allowed while it is written to.
+    pub(crate) fn view_mut_and_storage(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
+        let start = self.storage.as_ptr().cast::<A>();
+        // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
+        // layout and memory; (4) `&mut self`: no other view is in use as long as this one, and `Storage` hands out no
+        // reference to the memory; (5) `M: Writable`.
+        let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
+        (view, &self.layout, &self.storage)
+    }
+}
+
+impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
+    /// Waits until every element and the file's length are on the disk; for a file that this array created, its name too.
+    /// [Durability](crate::doc::durability) has a table of what survives what, with a flush and without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been truncated since it was
+    /// opened, [`ErrorKind::Fault`] if pages of it were lost. From then on it is unknown what reached the disk, and every later
+    /// flush is [`ErrorKind::Poisoned`].
+    ///
+    /// The name of a new file reaches the disk by syncing its folder, which must be opened for that. If that is refused (a
+    /// folder that can be written but not read), Linux syncs the whole file system instead; other systems return
+    /// [`ErrorKind::Io`] before anything is done, and the array is not poisoned.
+    pub fn flush(&self) -> Result<()> {
+        self.storage.flush(0..self.storage.len())
     }
 
-    /// How the array was opened.
-    pub fn mode(&self) -> Mode {
-        self.mode
+    /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) then has less to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], which poisons the array as in [`flush`](Self::flush); [`ErrorKind::Poisoned`].
+    pub fn flush_async(&self) -> Result<()> {
+        self.storage.start_writeback(0..self.storage.len())
+    }
+
+    /// Like [`flush`](Self::flush), for some rows: indices on the outermost axis in memory, which is the first in C
+    /// order and the last in Fortran order. Flushes only the pages they lie in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for rows the array does not have, and those of [`flush`](Self::flush).
+    pub fn flush_rows(&self, rows: Range<usize>) -> Result<()> {
+        let bytes = self.layout.row_bytes(rows).map_err(|e| self.named(e))?;
+        self.storage.flush(bytes)
+    }
+}
+
+impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
+    /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not
+    /// wait for the disk: [`flush`](MmapArrayBase::flush) does.
+    ///
+    /// A lock taken by [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and remains.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
+    /// file is shorter than the array, [`ErrorKind::Fault`] if pages of it were lost; [`ErrorKind::Io`] if disk space could not
+    /// be given back. The array is released all the same.
+    pub fn close(self) -> Result<()> {
+        self.storage.close()
     }
 
     /// Converts to a fixed number of dimensions, or to a dynamic one (`IxDyn`).
@@ -316,26 +383,20 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         Ok(MmapArrayBase { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
     }
 
-    /// Advises the system how the array will be read. A hint, in force until the next: it changes speed, never results.
-    /// Does nothing on Windows.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] if the system refuses it.
-    pub fn advise(&self, advice: Advice) -> Result<()> {
-        self.storage.advise(advice)
+    /// The file's absolute path, with symbolic links kept; for a staged array, the path that it will get. `None` for an array
+    /// opened by a file handle, and for [`scratch`](Self::scratch).
+    pub fn path(&self) -> Option<&Path> {
+        self.storage.path()
     }
 
-    /// Drops the array's pages from this process; the next access brings them back from the file, mostly from the page cache.
-    /// Nothing is lost: what is not on the disk yet is written there first, and waited for.
-    ///
-    /// Does nothing where it would lose data: for copy-on-write and [`load`](Self::load)ed arrays, and after a failed
-    /// write-back or a fault.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] if the system refuses it, or could not write something: a writable array is then poisoned, as by
-    /// [`flush`](MmapArrayBase::flush).
-    pub fn evict(&self) -> Result<()> {
-        self.storage.evict(0..self.storage.len())
+    /// Where the array starts in its file, in bytes. For a [`load`](Self::load)ed array, where it was read from.
+    pub fn offset(&self) -> u64 {
+        self.storage.offset()
+    }
+
+    /// How the array was opened. Arrays that created their file report [`Mode::Create`].
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The fraction of the array's pages that are in memory, in this process or in the page cache: 0 to 1, and 1 for an array
@@ -349,18 +410,30 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.storage.residency()
     }
 
-    /// Releases the mapping, the lock and the file now, and gives back disk space that was set aside for growing. Does not
-    /// wait for the disk: [`flush`](MmapArrayBase::flush) does.
-    ///
-    /// A lock taken by [`map`](crate::MmapArrayOptions::map) belongs to the caller's handle, and remains.
+    /// Advises the system how the array will be read. A hint, in force until the next: it changes speed, never results.
+    /// Does nothing on Windows.
     ///
     /// # Errors
-    /// [`ErrorKind::Poisoned`] if an earlier flush or guarded call failed; for a writable array [`ErrorKind::Truncated`] if its
-    /// file is shorter than the array. The array is released all the same.
-    pub fn close(self) -> Result<()> {
-        self.storage.close()
+    /// [`ErrorKind::Io`] if the system refuses it.
+    pub fn advise(&self, advice: Advice) -> Result<()> {
+        self.storage.advise(advice)
     }
 
+    /// Drops the array's pages from this process (not on Windows, where it does nothing); the next access brings them back from the file, mostly from the page cache.
+    /// Nothing is lost: what is not on the disk yet is written there first, and waited for.
+    ///
+    /// Does nothing where it would lose data: for copy-on-write and [`load`](Self::load)ed arrays, and after a failed
+    /// write-back or a fault.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the system refuses it, or could not write something: a writable array is then poisoned, as by
+    /// [`flush`](MmapArrayBase::flush).
+    pub fn evict(&self) -> Result<()> {
+        self.storage.evict(0..self.storage.len())
+    }
+}
+
+impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
@@ -415,58 +488,6 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     }
 }
 
-impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
-    /// A view of the whole array, for writing.
-    pub fn view_mut(&mut self) -> ArrayViewMut<'_, A, D> {
-        self.view_mut_and_storage().0
-    }
-
-    /// [`view_mut`](Self::view_mut), and what lies below it. Prefetching and evicting change no byte of the array, so they are
-    /// allowed while it is written to.
-    pub(crate) fn view_mut_and_storage(&mut self) -> (ArrayViewMut<'_, A, D>, &Layout<D>, &Storage) {
-        let start = self.storage.as_ptr().cast::<A>();
-        // SAFETY: (1) the lifetime is that of the borrow of `self`; (2, 3) as when `new` made `view`, from the same
-        // layout and memory; (4) `&mut self`: no other view is in use as long as this one, and `Storage` hands out no
-        // reference to the memory; (5) `M: Writable`.
-        let view = unsafe { ArrayViewMut::from_shape_ptr(self.layout.to_shape(), start) };
-        (view, &self.layout, &self.storage)
-    }
-}
-
-impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
-    /// Waits until every element and the file's length are on the disk; for a file that this array created, its name too.
-    /// [Durability](crate::doc::durability) has a table of what survives what, with a flush and without.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`] if the disk fails or is full, [`ErrorKind::Truncated`] if the file has been truncated since it was
-    /// opened. From then on it is unknown what reached the disk, and every later flush is [`ErrorKind::Poisoned`].
-    ///
-    /// The name of a new file reaches the disk by syncing its folder, which must be opened for that. If that is refused (a
-    /// folder that can be written but not read), Linux syncs the whole file system instead; other systems return
-    /// [`ErrorKind::Io`] before anything is done, and the array is not poisoned.
-    pub fn flush(&self) -> Result<()> {
-        self.storage.flush(0..self.storage.len())
-    }
-
-    /// Starts writing to the disk what is not there yet, without waiting. A later [`flush`](Self::flush) then has less to do.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`], which poisons the array as in [`flush`](Self::flush); [`ErrorKind::Poisoned`].
-    pub fn flush_async(&self) -> Result<()> {
-        self.storage.start_writeback(0..self.storage.len())
-    }
-
-    /// Like [`flush`](Self::flush), for some rows: indices on the outermost axis in memory, which is the first in C
-    /// order and the last in Fortran order. Flushes only the pages they lie in.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] for rows the array does not have, and those of [`flush`](Self::flush).
-    pub fn flush_rows(&self, rows: Range<usize>) -> Result<()> {
-        let bytes = self.layout.row_bytes(rows).map_err(|e| self.named(e))?;
-        self.storage.flush(bytes)
-    }
-}
-
 impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
     type Target = ArrayRef<A, D>;
 
@@ -475,7 +496,7 @@ impl<A, D, M> Deref for MmapArrayBase<A, D, M> {
     }
 }
 
-/// Changes of the reference's axes (`swap_axes`, `invert_axis`) end with it: the array keeps its own shape.
+/// `swap_axes`, `invert_axis` and the like change only this reference: the array keeps its own shape.
 impl<A, D: Dimension, M: Writable> DerefMut for MmapArrayBase<A, D, M> {
     fn deref_mut(&mut self) -> &mut ArrayRef<A, D> {
         let start = self.storage.as_ptr().cast::<A>();
@@ -528,13 +549,3 @@ impl<A: fmt::Display, D: Dimension, M> fmt::Display for MmapArrayBase<A, D, M> {
         fmt::Display::fmt(&**self, f)
     }
 }
-
-// Below the methods above, in this order, on the array's page.
-#[deny(unsafe_code)]
-mod grow;
-
-#[deny(unsafe_code)]
-mod publish;
-
-#[deny(unsafe_code)]
-mod ndarray_traits;

@@ -1,16 +1,22 @@
 //! Passes over arrays that are larger than memory: block by block, read ahead, evicted behind, on all cores.
 
 mod accumulate;
-mod axis_sums;
 mod iter;
-mod map;
 mod pairwise;
 mod partition;
 mod prefetch;
-mod reduce;
 mod reductions;
 mod scan;
 mod segments;
+
+// The page of a pass lists methods in the order of these modules.
+mod settings;
+
+mod reduce;
+
+mod axis_sums;
+
+mod map;
 
 use std::fmt;
 
@@ -86,13 +92,16 @@ pub struct BlocksBase<'a, D, E> {
 const DEFAULT_BYTES: usize = 4 << 20;
 
 impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
-    /// Starts to configure a pass over the array: block by block, in bounded memory, however large it is.
+    /// Returns a builder for a pass over the array: block by block, in bounded memory, however large it is.
+    ///
+    /// If the file is truncated or the disk fails during the pass, the process ends, unless the pass runs in a
+    /// [`guarded`](Self::guarded) call.
     ///
     /// ```no_run
     /// use ndarray::Ix2;
     /// use ndarray_mmap::MmapArray;
     ///
-    /// // SAFETY: nobody writes or truncates these bytes of the file while the array lives.
+    /// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
     /// let a = unsafe { MmapArray::<f64>::options().row_shape(1000).open("larger-than-memory.bin")? };
     /// println!("{} {:?}", a.blocks().sum(), a.blocks().progress(|done, total| eprint!("\r{done}/{total}")).var(1));
     /// for block in a.blocks().rows(5000) {
@@ -106,7 +115,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
 }
 
 impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
-    /// Starts to configure a pass that writes.
+    /// Returns a builder for a pass that writes.
     ///
     /// If the pass evicts (see [`evict`](BlocksBase::evict)), it starts to write a block back as soon as it is done
     /// with it, and waits for the disk before much piles up. To be certain that all is on the disk, call
@@ -120,78 +129,6 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
 impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     fn new(elements: E, layout: &'a Layout<D>, storage: &'a Storage) -> Self {
         Self { elements, layout, storage, size: None, parallel: false, options: ScanOptions::default() }
-    }
-
-    /// The largest size of a block in bytes. A block has at least one element, also if that is larger. Replaces
-    /// [`rows`](Self::rows). Default: 4 MiB.
-    pub fn bytes(mut self, bytes: usize) -> Self {
-        self.size = Some(BlockSize::Bytes(bytes));
-        self
-    }
-
-    /// The number of rows of a block (0 counts as 1), however large; the last block has the rest. Replaces
-    /// [`bytes`](Self::bytes).
-    ///
-    /// Arrays of the same shape and order have the same blocks if they are given the same rows, whatever their
-    /// elements: so they can be zipped.
-    ///
-    /// ```
-    /// use ndarray_mmap::MmapArrayMut;
-    ///
-    /// let prices = MmapArrayMut::<f64>::scratch((1000, 4))?;
-    /// let mut flags = MmapArrayMut::<u8>::scratch((1000, 4))?;
-    /// for (price, mut flag) in prices.blocks().rows(64).into_iter().zip(flags.blocks_mut().rows(64)) {
-    ///     flag.zip_mut_with(&price, |f, &p| *f = (p == 0.0).into());
-    /// }
-    /// assert_eq!(flags.blocks().sum(), 4000);
-    /// # Ok::<(), ndarray_mmap::Error>(())
-    /// ```
-    pub fn rows(mut self, rows: usize) -> Self {
-        self.size = Some(BlockSize::Rows(rows));
-        self
-    }
-
-    /// Whether pages behind the pass are evicted from this process, so that its resident set stays small. Nothing is
-    /// lost: what was stored is on the disk before, and a page that is needed again comes back from the page cache, or
-    /// from the file. Has no effect on copy-on-write arrays and in-memory copies, where it would lose what was stored.
-    ///
-    /// Default: no if all arrays of the pass together fit in half of the free memory, as the system estimates it;
-    /// otherwise, and with [`keep_cached(false)`](Self::keep_cached), yes.
-    pub fn evict(mut self, evict: bool) -> Self {
-        self.options.evict = Some(evict);
-        self
-    }
-
-    /// Whether what the pass reads or writes stays in the page cache, so that the next pass finds it there. `false`
-    /// needs [`evict`](Self::evict). Three things are never dropped from the cache: what was in it before; anything if
-    /// the system does not report what was in it (Linux does not for files that the process neither owns nor may write
-    /// to); and what is written through a file handle of the caller's ([`map`](crate::MmapArrayOptions::map)).
-    ///
-    /// Default: yes if all arrays of the pass together fit in half of the free memory. Otherwise no: the end of the
-    /// array would push its own beginning out of the cache, and everything else with it.
-    pub fn keep_cached(mut self, keep: bool) -> Self {
-        self.options.keep_cached = Some(keep);
-        self
-    }
-
-    /// Calls `progress(done, total)`, in bytes, whenever a block is done; also with several threads one call at a
-    /// time, and with numbers that never decrease. (Call iterator adaptors named `progress`, such as indicatif's, after
-    /// `into_iter()`.)
-    pub fn progress(mut self, progress: impl FnMut(u64, u64) + Send + 'a) -> Self {
-        self.options.progress = Some(Box::new(progress));
-        self
-    }
-
-    /// Whether the operation uses all threads of the current rayon pool. Blocks may then be used
-    /// out of order; the result is the same, to the last bit (but see [`sum_axis`](Self::sum_axis)).
-    /// [`fold`](Self::fold) is always in order; to iterate in parallel, call `into_par_iter`.
-    /// Default: no.
-    ///
-    /// Needs the feature `rayon`.
-    #[cfg(feature = "rayon")]
-    pub fn parallel(mut self, parallel: bool) -> Self {
-        self.parallel = parallel;
-        self
     }
 
     fn partition(&self) -> Partition<D> {

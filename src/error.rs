@@ -65,7 +65,8 @@ pub enum ErrorKind {
     InvalidHeader,
     /// The `.npy` header specifies another element type than the requested one.
     DtypeMismatch,
-    /// An argument is out of range: rows, an axis, an index, a block size, the text of a mode.
+    /// An argument is out of range (rows, an axis, an index, the text of a mode), or the file does not allow what was asked
+    /// for: other bytes follow the array, or somebody else has changed its header or length.
     InvalidInput,
     /// The file is locked by someone else: another process, or another array in this one.
     Locked,
@@ -124,7 +125,9 @@ impl Error {
         self.0.kind
     }
 
-    /// The path as the caller gave it; `None` if there was none, as for [`map`](crate::MmapArrayOptions::map).
+    /// The file: for a constructor the path as the caller gave it, for a method of an array the absolute path, for
+    /// [`scratch`](crate::MmapArrayBase::scratch) the folder for temporary files. `None` for an array opened by a handle
+    /// ([`map`](crate::MmapArrayOptions::map)).
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }

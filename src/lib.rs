@@ -2,8 +2,8 @@
 //!
 //! An array of this crate lies in a file. The system reads its pages into the page cache when they are used and writes them
 //! back when they were changed, so opening takes microseconds whatever the size, nothing is copied (zero-copy), and the
-//! file may be larger than memory (out-of-core). Raw binary files and `.npy`, at any offset, in C and Fortran order, for
-//! every element type whose bytes are all valid.
+//! file may be larger than memory (out-of-core). The crate maps raw binary files and `.npy`, at any offset, in C and Fortran
+//! order, for every element type for which every bit pattern is valid.
 //!
 //! # Quick start
 //! ```
@@ -15,13 +15,13 @@
 //! let path = folder.join("grid.npy");
 //!
 //! // A new `.npy` file of 3 x 4 floats, all zero.
-//! // SAFETY: no other process or handle changes the file while `grid` lives.
+//! // SAFETY: while `grid` lives, no other process or handle changes its bytes or truncates the file.
 //! let mut grid = unsafe { MmapArrayMut::<f32>::create_npy(&path, (3, 4))? };
 //! grid.row_mut(1).fill(2.0);
 //! grid.close()?;
 //!
 //! // Read-only. It is an ndarray array: methods, slices, iterators, arithmetic.
-//! // SAFETY: no other process or handle changes the file while `grid` lives.
+//! // SAFETY: while `grid` lives, no other process or handle changes its bytes or truncates the file.
 //! let grid = unsafe { MmapArray::<f32, Ix2>::open_npy(&path)? };
 //! assert_eq!(grid.sum(), 8.0);
 //! let doubled: Array2<f32> = &*grid * 2.0;
@@ -37,9 +37,9 @@
 //! | [`MmapArray`] | read-only | `'r'` | (none) |
 //! | [`MmapArrayMut`] | read-write | `'r+'`, `'w+'` | the file |
 //! | [`MmapArrayCow`] | copy-on-write | `'c'` | memory |
-//! | [`Staged`] | read-write | | an unnamed file that takes its path when it is published |
+//! | [`Staged`] (Linux) | read-write | | an unnamed file that takes its path when it is published |
 //!
-//! All four are [`MmapArrayBase`], whose page lists the constructors and has the rest of the story. Offset, shape, order and
+//! All four are [`MmapArrayBase`], whose page lists the constructors and describes the methods. Offset, shape, order and
 //! lock are set on [`MmapArrayOptions`].
 //!
 //! # Larger than memory
@@ -63,7 +63,7 @@
 //! [`scratch`](MmapArrayBase::scratch) and [`stage`](MmapArrayBase::stage) (unnamed files),
 //! [`map_sealed`](MmapArrayOptions::map_sealed) (a file that the kernel proves immutable).
 //!
-//! If the promise is broken or the disk fails, the system ends the process by a signal (SIGBUS).
+//! If the promise is broken or the disk fails, unix systems end the process by a signal (SIGBUS).
 //! [`guarded`](MmapArrayBase::guarded) turns that into an [`Error`].
 //!
 //! # What reaches the disk
@@ -75,15 +75,16 @@
 //! - [`npy`]: headers, element types and records of `.npy` files.
 //! - [`blocks`]: what a pass over blocks returns, and which elements can be summed.
 //! - [`mode`]: the modes as types, for generic code.
+//! - [`time_units`]: the units of [`Datetime64`] and [`Timedelta64`].
 //! - [`doc`]: durability, platforms, tuning, architecture.
 //!
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
-//! | `rayon` | all cores: `par_iter` and ndarray's other parallel methods, `.blocks().parallel(true)`, `assign_tiled` |
+//! | `rayon` | all cores: `par_iter` and ndarray's other parallel methods, `.blocks().parallel(true)`, `assign_tiled` on all cores |
 //! | `num-complex` | complex elements (NumPy's `c8`, `c16`) |
 //! | `half` | half-precision elements (NumPy's `f2`) |
-//! | `rend` | big- and little-endian elements, and elements at odd offsets, in place (NumPy's `>f8`) |
+//! | `rend` | big- and little-endian elements, and unaligned elements, in place (NumPy's `>f8`) |
 //!
 //! None is on by default. The minimum supported Rust version is 1.89.
 #![deny(unsafe_code)]
@@ -103,10 +104,14 @@ mod parallel;
 mod storage;
 mod sys;
 
-// In the order in which the page of the array is to list their methods, which is that of the modules.
+// The array's page lists methods in the order of these modules.
 mod open;
 
 mod array;
+
+mod grow;
+
+mod publish;
 
 pub mod blocks;
 

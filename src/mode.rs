@@ -1,6 +1,7 @@
 //! The modes in which an array can be opened: NumPy's `'r'`, `'r+'`, `'w+'` and `'c'`, and staging.
 //!
-//! A mode is a type, so that what it cannot do does not compile; [`Mode`] is the same as a value. The traits say what a
+//! A mode is a type, so that what it cannot do does not compile. [`Mode`] is a value that an array reports, in NumPy's
+//! terms: an array that created its file reports [`Mode::Create`], staged and scratch arrays included. The traits say what a
 //! mode can do, and are implemented for the types of this module only.
 
 use std::fmt;

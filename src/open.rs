@@ -1,11 +1,15 @@
 //! How arrays are opened and created: the options, the calls that end them, and the constructors that forward to them.
 
 mod constructors;
-mod npy;
-mod options;
 mod placed;
-mod raw;
 mod read_header;
 mod wanted;
+
+// The page of the options lists methods in the order of these modules.
+mod options;
+
+mod raw;
+
+mod npy;
 
 pub use options::MmapArrayOptions;

@@ -33,7 +33,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBas
     /// 1. no byte of it changes in the file except through it, and
     /// 2. the file is not truncated below the array's end.
     ///
-    /// A ready sentence: `// SAFETY: nobody writes or cuts this file while the array lives.`
+    /// A comment to copy: `// SAFETY: while the array lives, no other process or handle changes its bytes or truncates the file.`
     pub unsafe fn open<P: AsRef<Path>>(path: P) -> Result<Self> {
         // SAFETY: the same promise.
         unsafe { Self::options().open(path) }
@@ -58,7 +58,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBas
     /// new.fill(0.5);
     /// new.close()?;
     ///
-    /// // SAFETY: nobody writes or cuts these bytes of the file while `a` lives.
+    /// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
     /// let a = unsafe { MmapArray::<f64, Ix2>::open_npy(&path)? };
     /// assert_eq!((a.dim(), a.offset(), a.sum()), ((2, 3), 128, 3.0));
     ///
@@ -116,7 +116,7 @@ where
     /// 1. no byte of it changes in the file except through it, and
     /// 2. the file is not truncated below the array's end.
     ///
-    /// A ready sentence: `// SAFETY: nobody writes or cuts this file while the array lives.`
+    /// A comment to copy: `// SAFETY: while the array lives, no other process or handle changes its bytes or truncates the file.`
     pub unsafe fn create<P: AsRef<Path>, Sh: ShapeBuilder>(
         path: P,
         shape: Sh,
@@ -209,7 +209,8 @@ where
     /// grow, and put it at the path by [`publish`](Self::publish). If it is dropped or killed before that, nothing is left
     /// behind.
     ///
-    /// Safe: before the file is published no other process can open it, and then it is no longer mapped.
+    /// Safe: before the file is published no other process can open it, and then it is no longer mapped. Linux only, on file
+    /// systems with unnamed files.
     ///
     /// # Errors
     /// - [`ErrorKind::Unsupported`] on a system, or a file system, without unnamed files.
@@ -219,6 +220,7 @@ where
     ///
     /// # Example: replacing a result file that others may be reading
     /// ```
+    /// # #[cfg(target_os = "linux")] {
     /// use ndarray_mmap::{MmapArray, Staged};
     ///
     /// # let folder = std::env::temp_dir().join("ndarray-mmap-stage");
@@ -230,6 +232,7 @@ where
     /// result.publish()?; // on the disk, at its path, when it returns
     /// assert_eq!(MmapArray::<f64>::load(&path)?.sum(), 9.0);
     /// # std::fs::remove_dir_all(&folder)?;
+    /// # }
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn stage<P: AsRef<Path>, Sh: ShapeBuilder>(path: P, shape: Sh) -> Result<MmapArrayBase<A, Sh::Dim, Staging>> {

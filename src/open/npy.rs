@@ -97,8 +97,8 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting>
     /// Maps the array of a `.npy` file, like NumPy's `open_memmap` and `np.load(mmap_mode=...)`. Element type, shape and
     /// order are those of the header.
     ///
-    /// A [`shape`](Self::shape) is compared with the header's. An [`offset`](Self::offset) is where the header starts. Bytes
-    /// after the array do not matter, and the file is never [extended](MmapArrayOptions::extend).
+    /// A [`shape`](Self::shape) or [`row_shape`](Self::row_shape) is compared with the header's; its order is not, for the
+    /// header decides. An [`offset`](Self::offset) is where the header starts. Bytes after the array do not matter, and the file is never [extended](MmapArrayOptions::extend).
     ///
     /// # Beside a live writer
     /// With [`Lock::None`] a file can be opened while another process or array [`append`](MmapArrayBase::append)s to it. A
@@ -144,7 +144,8 @@ where
     ///
     /// # Errors
     /// Those of [`create`](Self::create); [`ErrorKind::Unsupported`] for arrays that no header can describe (more than 64
-    /// axes, or elements that are arrays, in Fortran order).
+    /// axes; elements of more than 2 GiB; in Fortran order, elements that are arrays). [`ErrorKind::DtypeMismatch`] for an
+    /// element whose hand-written dtype has another size than the type.
     ///
     /// # Safety
     /// As for [`create`](Self::create).

@@ -25,7 +25,7 @@ use crate::npy::HEADER_CAP;
 /// let bytes: Vec<u8> = (0..16 + 48).collect();
 /// std::fs::write(&path, bytes)?;
 ///
-/// // SAFETY: nobody writes these bytes of the file while `grid` lives.
+/// // SAFETY: while `grid` lives, no other process or handle changes its bytes or truncates the file.
 /// let grid = unsafe { MmapArray::<u32>::options().offset(16).shape((3, 4).f()).open(&path)? };
 /// let row: ArrayView1<u32> = grid.row(0);
 /// assert_eq!(row.strides(), [3]);
@@ -79,7 +79,7 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     /// The shape, in elements, and the order: `(3, 4)` in C order, `(3, 4).f()` in Fortran order. Determines the dimension
     /// type.
     ///
-    /// Default: one axis, as long as the file.
+    /// Default: one axis, as long as the file; for a `.npy` file, the shape in its header.
     #[must_use]
     pub fn shape<Sh: ShapeBuilder>(self, shape: Sh) -> MmapArrayOptions<A, Sh::Dim, M> {
         let (dim, order) = split_shape(shape);
@@ -160,7 +160,7 @@ impl<A, D> MmapArrayOptions<A, D, ReadWrite> {
         self
     }
 
-    /// Whether a new `.npy` file starts its data on a page of their own, after a longer, still valid header. Default: no.
+    /// Whether a new `.npy` file starts its data at a multiple of 4096 bytes, after a longer, still valid header. Default: no.
     ///
     /// Rows of the size of a page are then in one page each, and reading scattered rows from a disk takes half the time.
     #[must_use]

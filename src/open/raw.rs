@@ -48,7 +48,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// Maps an existing file. Its bytes are the elements, from the [`offset`](Self::offset) on.
     ///
     /// # Errors
-    /// - [`ErrorKind::Io`]: not found, no permission, too many open files ...
+    /// - [`ErrorKind::Io`]: not found, no permission, too many open files; with [`extend`](Self::extend) also storage full.
     /// - [`ErrorKind::NotRegularFile`].
     /// - [`ErrorKind::Locked`]: see [`Lock`].
     /// - [`ErrorKind::TooShort`]: the offset is past the end of the file, or the shape needs more bytes than the file has.
@@ -57,7 +57,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// - [`ErrorKind::Overflow`], [`ErrorKind::InvalidInput`] (rows without elements).
     /// - [`ErrorKind::ShapeMismatch`]: without a shape, `D` is not one-dimensional.
     ///
-    /// After an error the file is as it was.
+    /// After an error the file is as it was, unless [`extend`](Self::extend) has made it longer and the system refuses to make it
+    /// as short again; the message then says so.
     ///
     /// # Safety
     /// While the array lives,
@@ -68,7 +69,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// header before it, and writing to other parts of the file are allowed. The demands are the same for a copy-on-write
     /// array, because what it has not written to is still the file.
     ///
-    /// A ready sentence: `// SAFETY: nobody writes or cuts these bytes of the file while the array lives.`
+    /// A comment to copy: `// SAFETY: while the array lives, no other process or handle changes its bytes or truncates the file.`
     pub unsafe fn open<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         // SAFETY: (1, 2) the caller's.
         unsafe { self.open_at(path.as_ref(), self.check(Alignment::InPlace), Self::find) }
@@ -89,8 +90,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// - the lock stays when the array is closed or dropped, and also if mapping then fails, until the caller unlocks the
     ///   handle or closes its last copy. Two arrays on one handle share one lock, and do not exclude each other.
     ///
-    /// Closing the array releases all `fcntl` locks of this process on the file: the system releases them with any
-    /// descriptor of the file.
+    /// Closing the array also releases all `fcntl` locks of this process on the file: POSIX releases them when any
+    /// descriptor of the file is closed.
     ///
     /// # Errors
     /// Those of [`open`](Self::open). A handle without the access that the mode needs is [`ErrorKind::Io`] (permission).
@@ -139,8 +140,9 @@ where
 {
     /// Creates a file and maps it, or replaces an existing file. It is as long as the offset and the array, and all zero.
     ///
-    /// The new file gets its path as the last step. Before that nothing has changed. After it, whoever has the old file open
-    /// or mapped, or has another hard link to it, keeps it whole. The call needs permission to write to the folder.
+    /// The new file gets its path as the last step. Before that nothing has changed. Afterwards, processes
+    /// that have the old file open or mapped, and its other hard links, keep the old contents. The call needs permission to
+    /// write to the folder.
     ///
     /// A symbolic link is followed, except for another user's link in a folder where everybody can create files (a sticky
     /// one, like `/tmp`). In such a folder another user's file is not replaced, either.
@@ -154,7 +156,7 @@ where
     /// - [`ErrorKind::ShapeRequired`]: there is no [`shape`](Self::shape).
     /// - [`ErrorKind::NotRegularFile`]: the path is that of something else, which is not touched.
     /// - [`ErrorKind::Io`]: no permission (for the folder, or for the existing file), storage full, no such folder ...
-    /// - [`ErrorKind::Unsupported`]: the path leads to an unnamed open file (`/proc/self/fd/3` of a deleted one).
+    /// - [`ErrorKind::Unsupported`]: the path leads to an unnamed open file (such as `/proc/self/fd/3` for a deleted file).
     /// - [`ErrorKind::Misaligned`], [`ErrorKind::Overflow`].
     ///
     /// After an error nothing has changed, and nothing is left behind.
