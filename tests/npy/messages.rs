@@ -248,6 +248,7 @@ fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
     let e = message::<f64>(&dated, ErrorKind::DtypeMismatch);
     assert!(e.contains("`#[repr(C, packed)]` struct"), "{e}");
 
+    use crate::support::arrays::npy_header;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     let one = 1.5_f64.to_be_bytes();
