@@ -45,14 +45,14 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     ///
     /// There is one exception: rows that an append to a `.npy` file had stored when it was killed, before the header counted
     /// them. The next call that grows or shrinks the array removes them. They are recognised by a mark on the file, the
-    /// extended attribute `user.ndarray-mmap.growing`. It states how far that one growth was to reach, and from which header
-    /// on; it means nothing beside another header, on a copy of the file, or for bytes beyond its reach.
-    /// [`close`](Self::close) and drop remove it. Only an array that holds the file's [lock](crate::Lock) exclusively sets a
-    /// mark, or goes by one: so the process that left it is gone.
+    /// extended attribute `user.ndarray-mmap.growing`. It records the header before the growth, and the byte at which the
+    /// growth would have ended; it is ignored if the header differs, on a copy of the file, and for bytes beyond that end.
+    /// [`close`](Self::close) and drop remove it. Only an array that holds the file's [lock](crate::Lock) exclusively sets or
+    /// trusts a mark: so the process that left it is gone.
     ///
     /// Without such a lock ([`Lock::None`](crate::Lock::None), file systems without locks), and where a file cannot have a
     /// mark (some network file systems, tmpfs before Linux 6.6, systems other than Linux and macOS, an array behind
-    /// something else in its file), what a killed append left behind is refused too.
+    /// something else in its file), such rows count as foreign data, and `append` returns [`ErrorKind::InvalidInput`].
     ///
     /// # Fork
     /// When a child process inherits an array by `fork`, lock, mark and the space set aside remain the parent's. The child may
@@ -61,11 +61,11 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// evicted.)
     ///
     /// # Live readers
-    /// The header of a `.npy` file is written last, when the rows are there: a reader that opens the file at any moment finds
-    /// the array without the new rows or with them. In a raw file the rows that were complete stay as they are; a killed
+    /// The header of a `.npy` file is written last, when the rows are there: a reader of this crate that opens the file at any
+    /// moment finds the array without the new rows or with them. In a raw file the rows that were complete stay as they are; a killed
     /// append may leave rows of zeros behind them.
     ///
-    /// A reader that reads the header only once, as NumPy does, could meet one of which half is new. It then gets an error, or
+    /// A program that reads the header only once, as NumPy does, could read one that is half old, half new. It then gets an error, or
     /// fewer rows than there are, never wrong ones. Mostly a single digit changes, and in some 90,000 openings by NumPy beside
     /// writers at full speed it did not happen.
     ///
@@ -89,11 +89,10 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// Makes the array `n` rows long: along the outermost axis in memory, which is the first in C order and the last in
     /// Fortran order. New rows are zero; rows beyond the new end are gone.
     ///
-    /// They are gone for every process: one that has them mapped, or is reading them, was promised that they stay. While
-    /// others read the file, only add rows.
+    /// Shrinking breaks the promise of every process that has these rows mapped. While others read the file, only add rows.
     ///
     /// # Errors
-    /// Those of [`append`](Self::append), but for the block's shape.
+    /// Those of [`append`](Self::append); an array without axes is [`ErrorKind::InvalidInput`].
     pub fn resize(&mut self, n: usize) -> Result<()> {
         let resized = self.resize_rows(n);
         resized.map_err(|e| self.named(e))
@@ -102,8 +101,8 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// Stores whole rows from row `start` on, by a system call: `rows` is as in [`append`](Self::append). The array shows them
     /// at once.
     ///
-    /// For a few scattered rows. A store through the mapping makes the system write back the whole folio that it lies in, up to
-    /// 2 MiB; this writes only the pages that the rows lie in. The gain comes with the next [`flush`](Self::flush).
+    /// Use it for a few scattered rows. A store through the mapping makes the system write back the whole folio (a unit of the
+    /// page cache, up to 2 MiB) that it lies in; this writes only the pages that the rows lie in. The gain comes with the next [`flush`](Self::flush).
     ///
     /// Outside Linux, and for a file opened by a handle that appends, it stores through the mapping.
     ///

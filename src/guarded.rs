@@ -42,8 +42,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     ///
     /// # What it does not notice
     /// A file that is truncated and has grown again before `f` ends, if nothing was read in between; a hole punched in the
-    /// file; bytes that others overwrite. In these cases the array shows other bytes. A guarded call makes nothing sound that
-    /// is not: the promise made when the array was opened still holds.
+    /// file; bytes that others overwrite. In these cases the array shows other bytes. A guarded call does not make a
+    /// broken promise sound.
     ///
     /// # How it works
     /// On unix, the first guarded call of the process installs a handler for `SIGBUS` (on systems other than Linux also for

@@ -19,8 +19,8 @@ impl<A, D: Dimension> MmapArrayBase<A, D, Staging> {
     /// takes time, and its disk space twice.
     ///
     /// # Errors
-    /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create). The path is then as it was, unless only the
-    /// very last step failed, and the staged array is gone.
+    /// Those of [`flush`](Self::flush) and of [`create`](MmapArrayBase::create). After an error
+    /// the staged array is gone and the path is unchanged, unless only the final sync of the folder failed.
     pub fn publish(self) -> Result<()> {
         self.publish_by(Destination::replace, PendingFile::publish_shared)
     }

@@ -72,8 +72,8 @@ use crate::element::{Bool8, for_each_number};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no sum",
-    note = "numbers of up to 64 bits have, with the features `half`, `num-complex` and `rend` also those crates'; \
-            for a type of your own implement `Accumulate`"
+    note = "it is implemented for numbers of up to 64 bits, and with the features `half`, `num-complex` and `rend` for the \
+            numbers of those crates; for a type of your own, implement `Accumulate`"
 )]
 pub trait Accumulate: Copy + Send + Sync + 'static {
     /// The type of sums: `i128`, `u128`, `f64` or `Complex<f64>`.

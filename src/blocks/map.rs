@@ -28,9 +28,9 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
     /// Stores `f` of each element in `out`, an array of the same shape in a file. The element type and the order may
     /// differ.
     ///
-    /// (If the order differs, the elements are read in blocks of those of `out`. Then
-    /// [`assign_tiled_with`](MmapArrayBase::assign_tiled_with) is faster if `out` is in memory, and reads each page
-    /// less often if the arrays are larger than memory.)
+    /// If the orders differ, the source is read block by block in the order of `out`. Then
+    /// [`assign_tiled_with`](MmapArrayBase::assign_tiled_with) is faster if `out` is in memory, and reads each page less
+    /// often if the arrays are larger than memory.
     ///
     /// Memory stays bounded, as in every pass: results are written to the file block by block, and never pile up.
     /// [`bytes`](Self::bytes) and [`rows`](Self::rows) then count in `out`. By default the results stay in the page

@@ -8,26 +8,46 @@ use super::element::NpyElement;
 ///
 /// Offsets and sizes are those of the compiler, padding included, and the field types are checked against the struct's.
 /// Name a field `""` if it is explicit padding (as bytemuck's `NoUninit` requires); in a file that is the same as a gap.
+///
+/// To be mapped, the struct must also be an element: derive bytemuck's `Pod` and `Zeroable` (with its feature `derive`), or
+/// implement them as here.
 /// ```
+/// use bytemuck::{Pod, Zeroable};
 /// use ndarray_mmap::npy::NpyElement;
-/// use ndarray_mmap::npy_record;
+/// use ndarray_mmap::{MmapArray, MmapArrayMut, npy_record};
 ///
 /// #[derive(Clone, Copy)]
 /// #[repr(C)]
 /// struct Point {
 ///     id: u16,
+///     pad: [u8; 2],
 ///     xyz: [f32; 3],
 ///     kind: u8,
 ///     _pad: [u8; 3],
 /// }
 ///
-/// npy_record!(Point { id: u16, xyz: [f32; 3], kind: u8 as "type", _pad: [u8; 3] as "" });
+/// npy_record!(Point { id: u16, pad: [u8; 2] as "", xyz: [f32; 3], kind: u8 as "type", _pad: [u8; 3] as "" });
 ///
 /// # #[cfg(target_endian = "little")]
 /// assert_eq!(
 ///     Point::dtype().to_string(),
 ///     "[('id', '<u2'), ('', '|V2'), ('xyz', '<f4', (3,)), ('type', '|u1'), ('', '|V3')]"
 /// );
+///
+/// // SAFETY: all bytes zero are a value of every field.
+/// unsafe impl Zeroable for Point {}
+/// // SAFETY: so is every other bit pattern, and `pad` and `_pad` leave no padding.
+/// unsafe impl Pod for Point {}
+///
+/// let path = std::env::temp_dir().join("ndarray-mmap-points.npy");
+/// // SAFETY: while `points` lives, no other process or handle changes its bytes or truncates the file.
+/// let mut points = unsafe { MmapArrayMut::<Point>::create_npy(&path, 100)? };
+/// points[7].xyz = [1.0, 2.0, 3.0];
+/// points.close()?;
+/// let points = MmapArray::<Point>::load_npy(&path)?;
+/// assert_eq!(points[7].xyz[2], 3.0);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// NumPy's own records have no gaps (unless created with `align=True`), so numbers can be at unaligned offsets. For these
