@@ -277,7 +277,7 @@ fn check_fit<A, D: Dimension>(layout: &Layout<D>, storage: &Storage) -> Result<(
 }
 
 /// # Safety
-/// 1. The view is dropped before the memory is: it joins `storage` in one array.
+/// 1. The view is not used once the memory is gone: it joins `storage` in one array.
 /// 2. [`check_fit`] has passed. (By `Layout`'s invariant no offset within it overflows.)
 /// 3. Every byte pattern is an `A`.
 /// 4. Nobody writes to the memory while the view is used.
@@ -453,8 +453,15 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
 }
 
 impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
-    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
-        &mut self.storage
+    /// The file, for what is done to it beside its mapping. (The storage itself is lent to nobody mutably: the view would not
+    /// follow if it were replaced.)
+    pub(crate) fn file_mut(&mut self) -> Result<&mut ArrayFile> {
+        self.storage.file_mut()
+    }
+
+    /// Writes bytes at an offset of the file, which need not lie in the array.
+    pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.storage.write_at(bytes, offset)
     }
 
     /// The `.npy` header that must state the array's shape.
@@ -468,8 +475,10 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
         let file_len = self.storage.file_mut()?.len();
         let extent = layout.extent(self.storage.offset(), Alignment::InPlace, file_len, "")?;
         self.deref_view = None;
-        self.storage.remap(extent)?;
-        debug_assert!(check_fit::<A, D>(&layout, &self.storage).is_ok());
+        // SAFETY: (1) `view` is all that is left of the old memory, and is replaced before it is used again: after an error
+        // the memory is as it was.
+        unsafe { self.storage.remap(extent)? };
+        assert!(check_fit::<A, D>(&layout, &self.storage).is_ok(), "the extent is that of the layout");
         // SAFETY: (1) it replaces the view over the memory that is gone, which nobody else holds: `&mut self`; (2) the
         // mapping is as long as the extent, which is as long as the layout, and starts where it did in its page; (3, 4) as
         // in `new`, which made this array.

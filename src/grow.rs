@@ -135,7 +135,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         }
         let before = Before { layout: old, header: self.header().clone() };
         self.mark_growth(&before.header, end)?;
-        let file = self.storage_mut().file_mut()?;
+        let file = self.file_mut()?;
         let stored = if file.writes_at() && in_one_page(old_end, end) {
             file.reserve(end);
             self.write_at_end(block, old_end).and_then(|()| self.relayout(new))
@@ -149,7 +149,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// not even after a kill.
     fn write_at_end(&mut self, block: &ArrayRef<A, D>, end: u64) -> Result<()> {
         let Some(axis) = self.layout().outermost() else { return Ok(()) };
-        write_block(block.view(), axis, |bytes, at| self.storage_mut().file_mut()?.write_at_end(bytes, end + at as u64))
+        write_block(block.view(), axis, |bytes, at| self.file_mut()?.write_at_end(bytes, end + at as u64))
     }
 
     fn resize_rows(&mut self, n: usize) -> Result<()> {
@@ -173,15 +173,15 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let shrunk =
             self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
         shrunk.map_err(|e| self.undo(before, header, e))?;
-        self.storage_mut().file_mut()?.unmark_growth();
+        self.file_mut()?.unmark_growth();
         Ok(())
     }
 
     fn cut(&mut self, end: u64, old_end: u64) -> Result<()> {
-        if self.storage_mut().file_mut()?.truncate(end, old_end)? {
+        if self.file_mut()?.truncate(end, old_end)? {
             return Ok(());
         }
-        let len = self.storage_mut().file_mut()?.current_len()?;
+        let len = self.file_mut()?.current_len()?;
         Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
@@ -209,14 +209,14 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let new = header.changes_to(in_file);
         let offset = header.offset() + new.start as u64;
         // The length need not change with it, nor need the header lie in a page of the array.
-        self.storage_mut().file_mut()?.note_unsynced();
-        self.storage_mut().write_at(&header.bytes()[new], offset)
+        self.file_mut()?.note_unsynced();
+        self.write_at(&header.bytes()[new], offset)
     }
 
     /// Adds zero rows at the end, which has been checked. The file grows first, for that can fail, then the mapping.
     fn grow_to(&mut self, new: Layout<D>) -> Result<()> {
         let end = new.span(self.offset(), Alignment::InPlace)?.end();
-        let file = self.storage_mut().file_mut()?;
+        let file = self.file_mut()?;
         file.reserve(end);
         file.grow(end)?;
         self.relayout(new)
@@ -231,7 +231,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         if !undone {
             self.storage().poison();
         }
-        if let Ok(file) = self.storage_mut().file_mut() {
+        if let Ok(file) = self.file_mut() {
             if undone { file.unmark_growth() } else { file.keep_growth_mark() }
         }
         failure
@@ -241,7 +241,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn undo_steps(&mut self, before: Before<D>, new: Option<EncodedHeader>) -> Result<bool> {
         let Before { layout, header } = before;
         let old_end = layout.span(self.offset(), Alignment::InPlace)?.end();
-        if self.storage_mut().file_mut()?.refresh_len()? < old_end {
+        if self.file_mut()?.refresh_len()? < old_end {
             return Ok(false);
         }
         if self.layout().axes() != layout.axes() {
@@ -257,7 +257,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             *self.header() = Some(old);
         }
         // What others have added to a file that did not grow is theirs, and does not harm the array.
-        self.storage_mut().file_mut()?.undo_growth(old_end)
+        self.file_mut()?.undo_growth(old_end)
     }
 
     /// Checks that the file is still what this array knows: at least as long, with the same header. Returns where the array
@@ -265,7 +265,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn check_file(&mut self) -> Result<u64> {
         self.check_poison()?;
         let end = self.layout().span(self.offset(), Alignment::InPlace)?.end();
-        let len = self.storage_mut().file_mut()?.refresh_len()?;
+        let len = self.file_mut()?.refresh_len()?;
         if len < end {
             self.storage().poison();
             return Err(Error::truncated(len, end));
@@ -284,9 +284,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
 
     /// Checks that the file ends with the array. What a killed append left behind is removed.
     fn check_nothing_follows(&mut self, end: u64) -> Result<()> {
-        let len = self.storage_mut().file_mut()?.len();
+        let len = self.file_mut()?.len();
         let left_behind = len > end && self.is_left_behind(end, len)?;
-        if len == end || left_behind && self.storage_mut().file_mut()?.remove_interrupted_growth(end, len)? {
+        if len == end || left_behind && self.file_mut()?.remove_interrupted_growth(end, len)? {
             return Ok(());
         }
         Err(Error::new(
@@ -301,7 +301,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// Marks the file before it has bytes up to `reach` that `header`, which is in it meanwhile, does not count.
     fn mark_growth(&mut self, header: &Option<EncodedHeader>, reach: u64) -> Result<()> {
         if let Some(header) = header.as_ref().filter(|header| header.offset() == 0) {
-            self.storage_mut().file_mut()?.mark_growth(header.bytes(), reach);
+            self.file_mut()?.mark_growth(header.bytes(), reach);
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     /// The bytes that are now in the header's place.
     fn header_in_file(&mut self, header: &EncodedHeader) -> Result<Vec<u8>> {
         let mut in_file = vec![0; header.bytes().len()];
-        let got = self.storage_mut().file_mut()?.read_at(&mut in_file, header.offset())?;
+        let got = self.file_mut()?.read_at(&mut in_file, header.offset())?;
         in_file.truncate(got);
         Ok(in_file)
     }
@@ -318,12 +318,12 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn is_left_behind(&mut self, end: u64, len: u64) -> Result<bool> {
         // Only a file that is nothing but the `.npy` file of this array has a mark.
         let Some(header) = self.header().clone().filter(|header| header.offset() == 0) else { return Ok(false) };
-        if self.storage_mut().file_mut()?.interrupted_growth(header.bytes())?.is_none_or(|reach| len > reach) {
+        if self.file_mut()?.interrupted_growth(header.bytes())?.is_none_or(|reach| len > reach) {
             return Ok(false);
         }
         // `np.save` to an open file writes one array behind another.
         let mut magic = [0; MAGIC.len()];
-        self.storage_mut().file_mut()?.read_at(&mut magic, end)?;
+        self.file_mut()?.read_at(&mut magic, end)?;
         Ok(&magic != MAGIC)
     }
 
@@ -342,13 +342,13 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let rows = block.len_of(axis);
         let bytes = self.layout().row_bytes(start..start + rows)?;
         let offset = self.offset() + bytes.start as u64;
-        if self.storage_mut().file_mut()?.writes_at() {
+        if self.file_mut()?.writes_at() {
             return write_block(block.view(), axis, |bytes, at| {
                 if at > 0 {
                     // Writing would make a file that was truncated meanwhile longer again, with nothing in the gap.
                     self.storage().check_file()?;
                 }
-                self.storage_mut().write_at(bytes, offset + at as u64)
+                self.write_at(bytes, offset + at as u64)
             });
         }
         // A sparse file may have no space for them yet.

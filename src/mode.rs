@@ -59,21 +59,23 @@ pub trait Loadable: OpenExisting {}
 )]
 pub trait Supports<A>: AccessMode + sealed::Supports<A> {}
 
-/// What a mode does with its file.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileAccess {
-    Read,
-    ReadWrite,
-    CopyOnWrite,
-}
+mod access {
+    /// What a mode does with its file. Users cannot name it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum FileAccess {
+        Read,
+        ReadWrite,
+        CopyOnWrite,
+    }
 
-impl FileAccess {
-    /// Whether stores go to the file, so that it must be open for writing.
-    pub(crate) fn writes_file(self) -> bool {
-        self == FileAccess::ReadWrite
+    impl FileAccess {
+        /// Whether stores go to the file, so that it must be open for writing.
+        pub(crate) fn writes_file(self) -> bool {
+            self == FileAccess::ReadWrite
+        }
     }
 }
+pub(crate) use access::FileAccess;
 
 macro_rules! modes {
     ($($mode:ident: $access:ident, $($capability:ident)+;)*) => {$(

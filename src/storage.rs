@@ -115,8 +115,9 @@ impl Storage {
 
     /// Makes the mapping as long as `extent`, which starts where the array does. After an error all is as it was.
     ///
-    /// Moves the memory: no view may be in use.
-    pub(crate) fn remap(&mut self, extent: Extent) -> Result<()> {
+    /// # Safety
+    /// After `Ok` no view of the memory that was there is used: it may have moved.
+    pub(crate) unsafe fn remap(&mut self, extent: Extent) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         self.mapping.remap(file.file(), extent)
     }

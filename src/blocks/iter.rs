@@ -177,6 +177,7 @@ impl<D: Dimension, E: BlockElements<D>> DoubleEndedIterator for BlocksIter<'_, D
         let (rest, last) = std::mem::take(&mut self.elements).split(partition.elements_of(self.blocks.clone()).len());
         self.elements = rest;
         self.held = partition.bytes(partition.elements(block));
+        self.end = self.held.start;
         // Nothing is read ahead of a pass that goes backwards.
         self.pass.scan.enter(self.held.clone(), self.held.end);
         Some(last.into_view(self.pass.partition.shape(block)))

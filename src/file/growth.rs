@@ -242,17 +242,20 @@ fn truncate(file: &File, len: u64, now: RangeInclusive<u64>) -> io::Result<bool>
 /// Allocates disk space from the end of a file on. If the file system cannot do that, the file stays sparse. If it can do
 /// it only by extending the file, `grown_to` is the length that the file may have then.
 fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Result<()> {
-    // NFS has no call that leaves the length unchanged.
-    for keep_size in [true, false] {
-        if !keep_size {
-            *grown_to = offset + len;
-        }
-        match sys::allocate(file, offset, len, keep_size) {
-            Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
-            done => return done,
-        }
+    let is_unsupported = |result: &io::Result<()>| matches!(result, Err(e) if e.kind() == io::ErrorKind::Unsupported);
+    let allocated = sys::allocate(file, offset, len, true);
+    if !is_unsupported(&allocated) {
+        return allocated;
     }
-    Ok(())
+    // NFS has no call that leaves the length unchanged.
+    let before = std::mem::replace(grown_to, offset + len);
+    let allocated = sys::allocate(file, offset, len, false);
+    if is_unsupported(&allocated) {
+        // Nothing was done, so a file that is longer now is somebody else's doing.
+        *grown_to = before;
+        return Ok(());
+    }
+    allocated
 }
 
 /// Growing a file past this limit would end the process (`SIGXFSZ`) instead of failing.

@@ -82,7 +82,7 @@ impl EncodedHeader {
         if let Some(len) = new.shape.get_mut(axis) {
             *len = rows;
         }
-        if axis >= self.spelled_axes {
+        if axis >= self.spelled_axes && new.shape != self.shape {
             let (old, new) = (tuple(&self.shape), tuple(&new.shape));
             return Err(error!(Unsupported, "the shape {old} of a .npy header cannot become {new}"));
         }
@@ -118,6 +118,20 @@ mod tests {
     use super::super::write::{ARRAY_ALIGN, PAGE_ALIGN};
     use super::*;
     use crate::error::ErrorKind;
+
+    /// An axis that is part of `descr` cannot change, but need not for the number of rows that it has.
+    #[test]
+    fn rows_that_the_dtype_states_stay() {
+        for (text, axis, rows) in [
+            ("{'descr': ('<f4', (2,)), 'fortran_order': True, 'shape': (9,), }", 1, 2),
+            ("{'descr': ('<f4', (2,)), 'fortran_order': False, 'shape': (), }", 0, 2),
+        ] {
+            let bytes = file(text);
+            let (_, encoded) = EncodedHeader::parse(bytes.clone(), HEADER_CAP).unwrap();
+            assert_eq!(encoded.with_rows(axis, rows).unwrap().bytes(), bytes);
+            assert_eq!(encoded.with_rows(axis, rows + 1).unwrap_err().kind(), ErrorKind::Unsupported);
+        }
+    }
 
     #[test]
     fn a_shape_grows_in_place_to_21_digits() {

@@ -109,8 +109,8 @@ impl LazyMemory {
             return Some(known);
         }
         let new = anonymous(len)?;
-        self.start.store(new, Ordering::Relaxed);
         self.len.store(len, Ordering::Relaxed);
+        self.start.store(new, Ordering::Relaxed);
         Some(new)
     }
 

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Anonymous, HandleFlags, Ownership};
 
-pub(crate) const HAS_ADVISORY_LOCKS: bool = false;
+/// Where there are none after all, the standard library says so.
+pub(crate) const HAS_ADVISORY_LOCKS: bool = true;
 pub(crate) const SYNCS_FOLDERS: bool = false;
 pub(crate) const SYNCS_FILE_SYSTEMS: bool = false;
 pub(crate) const MSYNC_REACHES_DISK: bool = true;

@@ -193,6 +193,19 @@ fn errno_location() -> *mut c_int {
     unsafe { location() }
 }
 
+/// Signals that are no faults.
+#[cfg(test)]
+pub(crate) const OTHERS: [c_int; 4] = [libc::SIGUSR1, libc::SIGPROF, libc::SIGALRM, libc::SIGTERM];
+
+#[cfg(test)]
+pub(crate) fn is_blocked(signal: c_int) -> bool {
+    let mut now = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: (1) room for one set.
+    assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), now.as_mut_ptr()) }, 0);
+    // SAFETY: (2) the call succeeded.
+    unsafe { libc::sigismember(now.as_ptr(), signal) == 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,17 +227,9 @@ mod tests {
 
     #[test]
     fn all_signals_are_blocked_but_those_of_faults() {
-        fn is_blocked(signal: c_int) -> bool {
-            let mut now = MaybeUninit::<libc::sigset_t>::uninit();
-            // SAFETY: (1) room for one set.
-            assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), now.as_mut_ptr()) }, 0);
-            // SAFETY: (2) the call succeeded.
-            unsafe { libc::sigismember(now.as_ptr(), signal) == 1 }
-        }
-        let others = [libc::SIGUSR1, libc::SIGPROF, libc::SIGALRM, libc::SIGTERM];
         let blocked = BlockedSignals::all_but_faults();
-        assert!(others.into_iter().all(is_blocked) && !is_blocked(libc::SIGBUS) && !is_blocked(libc::SIGSEGV));
+        assert!(OTHERS.into_iter().all(is_blocked) && !is_blocked(libc::SIGBUS) && !is_blocked(libc::SIGSEGV));
         drop(blocked);
-        assert!(!others.into_iter().any(is_blocked));
+        assert!(!OTHERS.into_iter().any(is_blocked));
     }
 }

@@ -7,6 +7,9 @@ use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use super::Anonymous;
 pub(crate) use super::portable::*;
 
+/// They would stop plain reads through other handles.
+pub(crate) const HAS_ADVISORY_LOCKS: bool = false;
+
 pub(crate) const ANONYMOUS: Anonymous = Anonymous::DeletedOnClose;
 
 /// Moves the handle's position, which nothing here uses.

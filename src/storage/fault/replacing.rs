@@ -43,6 +43,7 @@ impl Drop for Replacing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::signals::{OTHERS, is_blocked};
 
     /// As `fork` leaves it if another thread of the parent is just replacing a page.
     #[test]
@@ -52,5 +53,14 @@ mod tests {
         assert_eq!(holder.load(Ordering::Relaxed), forks::count().wrapping_add(1));
         drop(replacing);
         assert_eq!(holder.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_handler_of_another_signal_runs_while_pages_are_replaced() {
+        let holder = AtomicUsize::new(0);
+        let replacing = Replacing::acquire(&holder);
+        assert!(OTHERS.into_iter().all(is_blocked));
+        drop(replacing);
+        assert!(!OTHERS.into_iter().any(is_blocked));
     }
 }
