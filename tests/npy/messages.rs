@@ -209,7 +209,6 @@ fn a_file_of_another_kind_is_named_as_what_it_is() {
 #[cfg(feature = "rend")]
 #[test]
 fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
-    use crate::support::arrays::npy_header;
     use ndarray_mmap::{Datetime64, time_units};
     use rend::unaligned::f64_ube;
 
