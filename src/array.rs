@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::file::ArrayFile;
 use crate::layout::{Alignment, Layout};
 use crate::mode::{CopyOnWrite, Mode, Persistent, ReadOnly, ReadWrite, Staging, Supports, Writable};
@@ -268,10 +268,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
 fn check_fit<A, D: Dimension>(layout: &Layout<D>, storage: &Storage) -> Result<()> {
     let start = storage.as_ptr().cast::<A>();
     if storage.len() != layout.bytes() || !start.is_aligned() {
-        return Err(Error::new(
-            ErrorKind::Misaligned,
-            format!("the mapping at {start:p} ({} bytes) does not fit the array", storage.len()),
-        ));
+        return Err(error!(Misaligned, "the mapping at {start:p} ({} bytes) does not fit the array", storage.len()));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, error};
 use crate::mode::FileAccess;
 use crate::sys::{self, HandleFlags};
 
@@ -214,11 +214,9 @@ impl ArrayFile {
         let got = self.read_at(bytes, offset)?;
         if got < bytes.len() {
             let (end, needed) = (offset + got as u64, offset + bytes.len() as u64);
-            return Err(Error::new(
-                ErrorKind::TooShort,
-                format!(
-                    "file was truncated to {end} bytes while the {needed} bytes up to the array's end were being read"
-                ),
+            return Err(error!(
+                TooShort,
+                "file was truncated to {end} bytes while the {needed} bytes up to the array's end were being read"
             ));
         }
         Ok(())
@@ -311,7 +309,7 @@ fn regular(file: &File) -> Result<Metadata> {
 
 fn not_regular(metadata: &Metadata) -> Error {
     let what = if metadata.is_dir() { "a directory" } else { "a fifo, device or socket" };
-    Error::new(ErrorKind::NotRegularFile, format!("only regular files can be mapped, and this is {what}"))
+    error!(NotRegularFile, "only regular files can be mapped, and this is {what}")
 }
 
 /// Returns the file's length. Refuses a file that claims to be empty and has contents, as those of `/proc` and `/sys` do.
@@ -335,8 +333,7 @@ fn check_handle(file: &File, access: FileAccess) -> Result<()> {
         return Ok(());
     }
     let needed = if access.writes_file() { "reading and writing" } else { "reading" };
-    Err(Error::new(ErrorKind::Io, format!("the file handle is not open for {needed}"))
-        .with_source(io::ErrorKind::PermissionDenied.into()))
+    Err(error!(Io, "the file handle is not open for {needed}").with_source(io::ErrorKind::PermissionDenied.into()))
 }
 
 /// `false` for a time in the future: it means a wrong clock, and the file may have been written just now.
@@ -365,6 +362,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_was_just_written_or_is_to_come_is_not_long_ago() {

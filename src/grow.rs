@@ -5,7 +5,7 @@ use bytemuck::NoUninit;
 use ndarray::{ArrayRef, ArrayView, Axis, Dimension, Slice};
 
 use crate::array::MmapArrayBase;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::layout::{Alignment, Layout};
 use crate::mode::{Persistent, Supports};
 use crate::npy::{EncodedHeader, MAGIC};
@@ -123,7 +123,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let old = self.layout().clone();
         let rows = old.rows();
         let Some(total) = rows.checked_add(more) else {
-            return Err(Error::new(ErrorKind::Overflow, format!("{rows} rows and {more} more cannot be counted")));
+            return Err(error!(Overflow, "{rows} rows and {more} more cannot be counted"));
         };
         let new = old.with_rows(total)?;
         let end = new.span(self.offset(), Alignment::InPlace)?.end();
@@ -182,11 +182,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
             return Ok(());
         }
         let len = self.file_mut()?.current_len()?;
-        Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!(
-                "the array ended at byte {old_end}, but now the file at {len}: somebody else has changed its length"
-            ),
+        Err(error!(
+            InvalidInput,
+            "the array ended at byte {old_end}, but now the file at {len}: somebody else has changed its length"
         ))
     }
 
@@ -289,12 +287,10 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         if len == end || left_behind && self.file_mut()?.remove_interrupted_growth(end, len)? {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!(
-                "the array ends at byte {end}, but the file at {len}: what follows would be overwritten or cut off \
+        Err(error!(
+            InvalidInput,
+            "the array ends at byte {end}, but the file at {len}: what follows would be overwritten or cut off \
                  (`std::fs::File::set_len` removes it)"
-            ),
         ))
     }
 
@@ -330,9 +326,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     fn check_rows(&self, start: usize, block: &ArrayRef<A, D>) -> Result<()> {
         self.check_poison()?;
         let rows = self.layout().rows_of_block(block.shape())?;
-        let end = start.checked_add(rows).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("{rows} rows from row {start} on cannot be counted"))
-        })?;
+        let end = start
+            .checked_add(rows)
+            .ok_or_else(|| error!(InvalidInput, "{rows} rows from row {start} on cannot be counted"))?;
         self.layout().row_bytes(start..end).map(drop)
     }
 

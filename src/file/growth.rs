@@ -6,7 +6,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use super::{ArrayFile, regular};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, error};
 use crate::sys;
 
 /// What is known about disk space beyond the end of a file, and about growth in progress.
@@ -188,9 +188,9 @@ impl ArrayFile {
 fn check_len(file: &File, expected: u64) -> Result<()> {
     match regular(file)?.len() {
         len if len < expected => Err(Error::truncated(len, expected)),
-        len if len > expected => Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("the file was {expected} bytes long, and is {len} now: somebody else has just added to it"),
+        len if len > expected => Err(error!(
+            InvalidInput,
+            "the file was {expected} bytes long, and is {len} now: somebody else has just added to it"
         )),
         _ => Ok(()),
     }
@@ -219,7 +219,7 @@ pub(super) fn extend(file: &File, old: u64, new: u64, preallocate: bool, grown_t
     extended.map_err(|e| {
         // ext4 keeps what it allocated before the space ran out.
         let _ = truncate(file, old, old..=(*grown_to).max(old));
-        let error = Error::new(ErrorKind::Io, format!("cannot grow the file from {old} to {new} bytes")).with_source(e);
+        let error = error!(Io, "cannot grow the file from {old} to {new} bytes").with_source(e);
         match regular(file) {
             Ok(metadata) if metadata.len() == old => error,
             _ => error.and("and it has another length now"),
@@ -261,11 +261,10 @@ fn allocate(file: &File, offset: u64, len: u64, grown_to: &mut u64) -> io::Resul
 /// Growing a file past this limit would end the process (`SIGXFSZ`) instead of failing.
 fn check_size_limit(len: u64) -> Result<()> {
     match sys::file_size_limit() {
-        Some(limit) if len > limit => Err(Error::new(
-            ErrorKind::Io,
-            format!("a file of {len} bytes is over the limit of {limit} bytes (RLIMIT_FSIZE)"),
-        )
-        .with_source(io::ErrorKind::FileTooLarge.into())),
+        Some(limit) if len > limit => {
+            Err(error!(Io, "a file of {len} bytes is over the limit of {limit} bytes (RLIMIT_FSIZE)")
+                .with_source(io::ErrorKind::FileTooLarge.into()))
+        }
         _ => Ok(()),
     }
 }
@@ -273,6 +272,7 @@ fn check_size_limit(len: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::file::Lock;
     use crate::mode::FileAccess;
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::grow_marker;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::mode::FileAccess;
 use crate::sys;
 
@@ -190,7 +190,7 @@ fn locked(file: &File, access: FileAccess) -> Error {
     } else {
         "the file is open elsewhere, in this process or another"
     };
-    Error::new(ErrorKind::Locked, format!("{wanted} lock was refused: {holder}; `Lock::None` opens it all the same"))
+    error!(Locked, "{wanted} lock was refused: {holder}; `Lock::None` opens it all the same")
 }
 
 /// On systems whose handles exclude each other, a conflict is an error of opening the file.

@@ -22,7 +22,7 @@ use bytemuck::Zeroable;
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::element::ElementLayout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::file::ArrayFile;
 use crate::layout::Extent;
 use crate::mode::FileAccess;
@@ -159,10 +159,7 @@ impl Mapping {
             if e.map_failed() {
                 return Error::io("cannot map the file", e.into());
             }
-            Error::new(
-                ErrorKind::Unsupported,
-                format!("the kernel does not prove this file immutable (a sealed memfd, or fs-verity): {e}"),
-            )
+            error!(Unsupported, "the kernel does not prove this file immutable (a sealed memfd, or fs-verity): {e}")
         })?;
         let memory = if len == 0 { Memory::Nothing } else { Memory::Shared(map.into()) };
         Ok(Self::new(memory, FileAccess::Read))
