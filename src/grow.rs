@@ -171,13 +171,13 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         // The header shrinks before the rows that it counts go, and the mapping before the bytes that it shows.
         self.mark_growth(&header, old_end)?;
         let shrunk =
-            self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.cut(end, old_end));
+            self.rewrite_header(&header).and_then(|()| self.relayout(new)).and_then(|()| self.truncate(end, old_end));
         shrunk.map_err(|e| self.undo(before, header, e))?;
         self.file_mut()?.unmark_growth();
         Ok(())
     }
 
-    fn cut(&mut self, end: u64, old_end: u64) -> Result<()> {
+    fn truncate(&mut self, end: u64, old_end: u64) -> Result<()> {
         if self.file_mut()?.truncate(end, old_end)? {
             return Ok(());
         }

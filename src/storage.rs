@@ -1,4 +1,4 @@
-//! The owner of an array's memory and of the file below it: whatever can be said and done without knowing the element type,
+//! The owner of an array's memory and of the file below it: everything that needs no element type,
 //! the dimension or the mode.
 //!
 //! # Safety
