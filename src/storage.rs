@@ -1,5 +1,5 @@
 //! The owner of an array's memory and of the file below it: everything that needs no element type,
-//! the dimension or the mode.
+//! dimension or mode.
 //!
 //! # Safety
 //! No reference to an element is made here. What keeps bytes that are being looked at as they are:
