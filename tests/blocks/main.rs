@@ -14,4 +14,4 @@ mod values;
 mod failures;
 // Memory as `/proc` counts it.
 #[cfg(target_os = "linux")]
-mod memory;
+mod memory_use;
