@@ -87,12 +87,15 @@ pub(crate) fn sync_file_system(file: &File) -> io::Result<()> {
 
 /// Whether this process is known to hold a lock on the file.
 pub(crate) fn holds_lock(file: &File) -> bool {
-    let (Ok(metadata), Ok(locks)) = (file.metadata(), fs::read_to_string("/proc/locks")) else { return false };
-    let (device, process) = (metadata.dev(), std::process::id());
+    /// The list is read in parts, and an entry between two of them can be missed while others come and go.
+    const READINGS: usize = 3;
+    let Ok(metadata) = file.metadata() else { return false };
+    let (device, process) = (metadata.dev(), std::process::id().to_string());
     // `1: FLOCK  ADVISORY  WRITE 708 fe:00:1835 0 EOF`: see proc_locks(5).
     let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(device), rustix::fs::minor(device), metadata.ino());
-    locks.lines().any(|line| {
+    let is_it = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
-        words.contains(&"FLOCK") && words.contains(&place.as_str()) && words.contains(&process.to_string().as_str())
-    })
+        words.contains(&"FLOCK") && words.contains(&place.as_str()) && words.contains(&process.as_str())
+    };
+    (0..READINGS).any(|_| fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.lines().any(is_it)))
 }
