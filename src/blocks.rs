@@ -1,7 +1,10 @@
 //! Passes over arrays that are larger than memory: block by block, read ahead, evicted behind, on all cores.
 
 mod accumulate;
+mod columns;
 mod iter;
+mod lane_reductions;
+mod lanes;
 mod pairwise;
 mod partition;
 mod prefetch;
@@ -14,7 +17,7 @@ mod settings;
 
 mod reduce;
 
-mod axis_sums;
+mod axis;
 
 mod map;
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "num-complex")]
 use num_complex::Complex;
 
+use super::columns::Rows;
+use super::lane_reductions::{ColumnSums, HalfSums, columns_of};
 use super::pairwise::reduce_pairwise;
 use super::reductions::sealed::Sealed;
 use super::reductions::{MeanValue, NarrowIntSum, Sum, WideIntSum};
@@ -86,6 +88,45 @@ pub trait Accumulate: Copy + Send + Sync + 'static {
     fn sum_slice(elements: &[Self]) -> Self::Sum {
         Self::Sum::sum_slice(elements, Self::widen)
     }
+
+    /// The sum of so few elements that a plain loop is the fastest.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn sum_few(elements: &[Self]) -> Self::Sum {
+        elements.iter().fold(Self::Sum::default(), |sum, x| sum.plus(x.widen()))
+    }
+
+    /// Passes on the sum of each column, with its number: of at most `N` columns of at most 512 rows.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn sum_columns<const N: usize>(rows: Rows<'_, Self>, emit: impl FnMut(usize, Self::Sum)) {
+        sum_columns::<N, _, _>(rows, Self::widen, Self::Sum::plus, emit);
+    }
+}
+
+/// Passes on the sum of each column, with its number, of elements that `read` converts and `plus` adds.
+#[inline(always)]
+fn sum_columns<const N: usize, A: Copy, S: Copy + Default>(
+    rows: Rows<'_, A>,
+    read: impl Fn(A) -> S,
+    plus: impl Fn(S, S) -> S,
+    mut emit: impl FnMut(usize, S),
+) {
+    let mut sums = [S::default(); N];
+    rows.visit(&mut ColumnSums { sums: &mut sums, read, plus });
+    columns_of(&rows, N).for_each(|n| emit(n, sums[n]));
+}
+
+/// The same for 64-bit integers.
+#[inline(always)]
+fn sum_wide_columns<const N: usize, A: Copy>(
+    rows: Rows<'_, A>,
+    read: impl Fn(A) -> u64,
+    mut emit: impl FnMut(usize, u128),
+) {
+    let (mut low, mut high) = ([0; N], [0; N]);
+    rows.visit(&mut HalfSums { low: &mut low, high: &mut high, read });
+    columns_of(&rows, N).for_each(|n| emit(n, u128::from(low[n]) + (u128::from(high[n]) << 32)));
 }
 
 /// A sum: `i128`, `u128`, `f64` or `Complex<f64>`, and no others.
@@ -109,6 +150,7 @@ pub trait Accumulator: Copy + Default + Send + Sync + 'static + Sealed {
 /// A sum that terms are added to.
 #[doc(hidden)]
 pub trait Running<S>: Copy + Default + Send {
+    fn of(term: S) -> Self;
     fn add(&mut self, term: S);
     fn merge(&mut self, other: Self);
     fn value(self) -> S;
@@ -140,6 +182,11 @@ pub struct Compensated {
 
 impl Running<f64> for Compensated {
     #[inline(always)]
+    fn of(sum: f64) -> Self {
+        Self { sum, lost: 0.0 }
+    }
+
+    #[inline(always)]
     fn add(&mut self, term: f64) {
         let sum = self.sum + term;
         // Exactly the rounding error of the addition, whichever of the two is larger (Knuth's TwoSum).
@@ -148,11 +195,13 @@ impl Running<f64> for Compensated {
         self.sum = sum;
     }
 
+    #[inline(always)]
     fn merge(&mut self, other: Self) {
         self.add(other.sum);
         self.lost += other.lost;
     }
 
+    #[inline(always)]
     fn value(self) -> f64 {
         // Of infinities and NaN the error is meaningless.
         if self.lost.is_finite() { self.sum + self.lost } else { self.sum }
@@ -179,6 +228,9 @@ impl Accumulator for Complex<f64> {
 
 #[cfg(feature = "num-complex")]
 impl Running<Complex<f64>> for Complex<Compensated> {
+    fn of(term: Complex<f64>) -> Self {
+        Self { re: Running::of(term.re), im: Running::of(term.im) }
+    }
     fn add(&mut self, term: Complex<f64>) {
         self.re.add(term.re);
         self.im.add(term.im);
@@ -216,12 +268,18 @@ macro_rules! integer_accumulator {
 
         impl Running<$sum> for $sum {
             #[inline(always)]
+            fn of(term: $sum) -> Self {
+                term
+            }
+            #[inline(always)]
             fn add(&mut self, term: $sum) {
                 *self = self.plus(term);
             }
+            #[inline(always)]
             fn merge(&mut self, other: $sum) {
                 *self = self.plus(other);
             }
+            #[inline(always)]
             fn value(self) -> $sum {
                 self
             }
@@ -269,6 +327,19 @@ macro_rules! accumulate {
                 }
                 .unwrap_or_default()
             }
+            #[inline(always)]
+            fn sum_few(elements: &[Self]) -> u128 {
+                elements.iter().fold(0, |sum: u128, x| sum.wrapping_add(x.widen()))
+            }
+            #[inline(always)]
+            fn sum_columns<const N: usize>(rows: Rows<'_, Self>, mut emit: impl FnMut(usize, u128)) {
+                let (narrow, wide) = (|x: Self| x.widen() as u32, |x: Self| x.widen() as u64);
+                match size_of::<Self>() {
+                    ..=2 => sum_columns::<N, _, _>(rows, narrow, |a, b| a + b, |n, sum| emit(n, sum.into())),
+                    ..=4 => sum_columns::<N, _, _>(rows, wide, |a, b| a + b, |n, sum| emit(n, sum.into())),
+                    _ => sum_wide_columns::<N, _>(rows, wide, emit),
+                }
+            }
         }
     };
     (Int, $native:ident, $element:ty) => {
@@ -287,6 +358,21 @@ macro_rules! accumulate {
                         .map(|shifted| shifted as i128 - ((elements.len() as i128) << 63)),
                 }
                 .unwrap_or_default()
+            }
+            #[inline(always)]
+            fn sum_few(elements: &[Self]) -> i128 {
+                elements.iter().fold(0, |sum: i128, x| sum.wrapping_add(x.widen()))
+            }
+            #[inline(always)]
+            fn sum_columns<const N: usize>(rows: Rows<'_, Self>, mut emit: impl FnMut(usize, i128)) {
+                let (narrow, wide) = (|x: Self| x.widen() as i32, |x: Self| x.widen() as i64);
+                // As in `sum_slice`.
+                let (shifted, shift) = (|x: Self| x.widen() as u64 ^ (1 << 63), (rows.count() as i128) << 63);
+                match size_of::<Self>() {
+                    ..=2 => sum_columns::<N, _, _>(rows, narrow, |a, b| a + b, |n, sum| emit(n, sum.into())),
+                    ..=4 => sum_columns::<N, _, _>(rows, wide, |a, b| a + b, |n, sum| emit(n, sum.into())),
+                    _ => sum_wide_columns::<N, _>(rows, shifted, |n, sum| emit(n, sum as i128 - shift)),
+                }
             }
         }
     };

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use super::accumulate::{Accumulate, Accumulator};
-use super::pairwise::{PairwiseTree, Reduction, reduce_pairwise};
-use super::reductions::{CentralMoments, MinMax, Moments};
+use super::pairwise::{PairwiseTree, reduce_pairwise};
+use super::reductions::{CentralMoments, Moments, merge_min_max, min_max};
 use super::{BlockElements, Blocks, BlocksMut};
 use crate::error::Result;
 use crate::parallel::lock;
@@ -90,8 +90,8 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
     where
         A: Copy + PartialOrd + Send,
     {
-        let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| MinMax.merge(left, right));
-        self.reduce(|block| reduce_pairwise(block, MinMax), merge)?
+        let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_min_max(left, right));
+        self.reduce(min_max, merge)?
     }
 
     /// Folds all blocks into one value, in order and on this thread, whatever [`parallel`](Self::parallel) says.

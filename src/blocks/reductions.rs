@@ -4,7 +4,9 @@
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
+use super::columns::ColumnResults;
 use super::pairwise::{LEAF, Reduction};
+use crate::arch::dispatch::{Kernel, dispatch};
 
 /// Results side by side, so that none waits for the one before: two registers of the widest vectors for `f64`.
 const LANES: usize = 16;
@@ -167,9 +169,9 @@ impl<A: Copy, F: Fn(A) -> u64 + Copy> Reduction<A> for WideIntSum<F> {
 /// merged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moments<R> {
-    count: u64,
-    mean: R,
-    squares: f64,
+    pub(super) count: u64,
+    pub(super) mean: R,
+    pub(super) squares: f64,
 }
 
 impl<R: MeanValue> Moments<R> {
@@ -215,47 +217,71 @@ impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy> Reduction<A> for CentralMoment
     }
 }
 
-/// The smallest and the largest element. If one is unordered (NaN), both are the first such element.
-#[derive(Clone, Copy)]
-pub(super) struct MinMax;
+/// The smallest and the largest of some elements. If one is unordered (NaN), both are such an element.
+pub(super) fn min_max<A: Copy + PartialOrd>(elements: &[A]) -> Option<(A, A)> {
+    dispatch(MinMaxOf(elements))
+}
 
-impl<A: Copy + PartialOrd> Reduction<A> for MinMax {
-    type Output = (A, A);
+struct MinMaxOf<'e, A>(&'e [A]);
+
+/// Columns of results side by side: two to eight registers of the widest vectors (bench `peers`, "min_max").
+const EXTREMES: usize = 64;
+
+impl<A: Copy + PartialOrd> Kernel for MinMaxOf<'_, A> {
+    type Output = Option<(A, A)>;
 
     #[inline(always)]
-    fn reduce_leaf(self, leaf: &[A]) -> (A, A) {
-        let first = leaf[0];
-        let (mut least, mut most) = ([first; LANES], [first; LANES]);
-        let mut unordered = false;
-        let (groups, rest) = leaf.as_chunks::<LANES>();
-        for group in groups {
-            for n in 0..LANES {
-                let x = group[n];
-                least[n] = if x < least[n] { x } else { least[n] };
-                most[n] = if x > most[n] { x } else { most[n] };
-                unordered |= is_unordered(x);
-            }
+    fn run(self) -> Option<(A, A)> {
+        let first = *self.0.first()?;
+        let mut all = Extremes([first; EXTREMES], [first; EXTREMES], [first; EXTREMES]);
+        let (rows, rest) = self.0.as_chunks::<EXTREMES>();
+        for row in rows {
+            row.iter().enumerate().for_each(|(n, &x)| all.add(n, x));
         }
-        for (n, &x) in rest.iter().enumerate() {
-            least[n] = if x < least[n] { x } else { least[n] };
-            most[n] = if x > most[n] { x } else { most[n] };
-            unordered |= is_unordered(x);
-        }
-        if unordered && let Some(&x) = leaf.iter().find(|&&x| is_unordered(x)) {
-            return (x, x);
-        }
-        let least = least.into_iter().reduce(|a, b| if b < a { b } else { a });
-        let most = most.into_iter().reduce(|a, b| if b > a { b } else { a });
-        (least.unwrap_or(first), most.unwrap_or(first))
+        rest.iter().enumerate().for_each(|(n, &x)| all.add(n, x));
+        (0..EXTREMES).map(|n| all.of(n)).reduce(merge_min_max)
+    }
+}
+
+/// The smallest, the largest and the last unordered element of each column so far. (Where none is unordered, the last is
+/// the first of all.)
+pub(super) struct Extremes<A, const N: usize>(pub(super) [A; N], pub(super) [A; N], pub(super) [A; N]);
+
+impl<A: Copy + PartialOrd, const N: usize> Extremes<A, N> {
+    #[inline(always)]
+    fn add(&mut self, n: usize, x: A) {
+        let Self(least, most, unordered) = self;
+        least[n] = if x < least[n] { x } else { least[n] };
+        most[n] = if x > most[n] { x } else { most[n] };
+        unordered[n] = if is_unordered(x) { x } else { unordered[n] };
     }
 
     #[inline(always)]
-    fn merge(self, left: (A, A), right: (A, A)) -> (A, A) {
-        if is_unordered(left.0) || is_unordered(right.0) {
-            return if is_unordered(left.0) { left } else { right };
-        }
-        (if right.0 < left.0 { right.0 } else { left.0 }, if right.1 > left.1 { right.1 } else { left.1 })
+    pub(super) fn of(&self, n: usize) -> (A, A) {
+        let Self(least, most, unordered) = self;
+        if is_unordered(unordered[n]) { (unordered[n], unordered[n]) } else { (least[n], most[n]) }
     }
+}
+
+impl<A: Copy + PartialOrd, const N: usize> ColumnResults<A> for Extremes<A, N> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        N
+    }
+
+    #[inline(always)]
+    fn add<const ROWS: usize>(&mut self, column: usize, elements: [A; ROWS]) {
+        elements.into_iter().for_each(|x| Self::add(self, column, x));
+    }
+}
+
+/// Of two smallest and largest elements. If one is unordered, both are.
+#[inline(always)]
+pub(super) fn merge_min_max<A: Copy + PartialOrd>(left: (A, A), right: (A, A)) -> (A, A) {
+    if is_unordered(left.0) || is_unordered(right.0) {
+        return if is_unordered(left.0) { left } else { right };
+    }
+    (if right.0 < left.0 { right.0 } else { left.0 }, if right.1 > left.1 { right.1 } else { left.1 })
 }
 
 /// Whether an element is NaN, for any type that has one. Goes by the order rather than by `==`, which for floats of

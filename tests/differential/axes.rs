@@ -6,12 +6,25 @@ use ndarray_mmap::{
     blocks::{Accumulate, Accumulator},
 };
 
-pub trait Axes: Dimension {
+pub trait Axes: Dimension + 'static {
     /// By `sum_axis`; the axis must be there.
     fn sums<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> ArrayD<A::Sum>;
 
     /// By `mean_axis`; the axis must be there.
     fn means<A: Accumulate>(blocks: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>>;
+
+    /// By `var_axis` and `std_axis`; the axis must be there.
+    fn variances<'a, A: Accumulate>(
+        blocks: impl Fn() -> Blocks<'a, A, Self>,
+        axis: Axis,
+        ddof: f64,
+    ) -> Option<[ArrayD<f64>; 2]>;
+
+    /// By `min_max_axis`; the axis must be there.
+    fn extremes<A: Copy + PartialOrd + Send + Sync>(
+        blocks: Blocks<'_, A, Self>,
+        axis: Axis,
+    ) -> Option<(ArrayD<A>, ArrayD<A>)>;
 }
 
 impl Axes for Ix0 {
@@ -20,6 +33,21 @@ impl Axes for Ix0 {
     }
 
     fn means<A: Accumulate>(_: Blocks<'_, A, Self>, axis: Axis) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>> {
+        panic!("no {axis:?}");
+    }
+
+    fn variances<'a, A: Accumulate>(
+        _: impl Fn() -> Blocks<'a, A, Self>,
+        axis: Axis,
+        _: f64,
+    ) -> Option<[ArrayD<f64>; 2]> {
+        panic!("no {axis:?}");
+    }
+
+    fn extremes<A: Copy + PartialOrd + Send + Sync>(
+        _: Blocks<'_, A, Self>,
+        axis: Axis,
+    ) -> Option<(ArrayD<A>, ArrayD<A>)> {
         panic!("no {axis:?}");
     }
 }
@@ -36,6 +64,22 @@ macro_rules! axes {
                 axis: Axis,
             ) -> Option<ArrayD<<A::Sum as Accumulator>::Mean>> {
                 blocks.mean_axis(axis).map(|means| means.into_dyn())
+            }
+
+            fn variances<'a, A: Accumulate>(
+                blocks: impl Fn() -> Blocks<'a, A, Self>,
+                axis: Axis,
+                ddof: f64,
+            ) -> Option<[ArrayD<f64>; 2]> {
+                let both = blocks().var_axis(axis, ddof).zip(blocks().std_axis(axis, ddof));
+                both.map(|(variances, deviations)| [variances.into_dyn(), deviations.into_dyn()])
+            }
+
+            fn extremes<A: Copy + PartialOrd + Send + Sync>(
+                blocks: Blocks<'_, A, Self>,
+                axis: Axis,
+            ) -> Option<(ArrayD<A>, ArrayD<A>)> {
+                blocks.min_max_axis(axis).map(|(least, most)| (least.into_dyn(), most.into_dyn()))
             }
         }
     )*};

@@ -173,12 +173,10 @@ fn cases(test: &str, runs: &[Run], folder: &Path, full: bool, count: u64, before
             only.as_ref().map_or((0..length).collect(), |only| only.iter().map(|&n| n as usize).collect::<Vec<_>>());
         let case = Case { seed, steps: &steps, folder, full, runs, before };
         counts.add("cases", test);
-        if outcome(&case, &counts).is_ok() {
-            continue;
-        }
+        let Err((first, _)) = outcome(&case, &counts) else { continue };
         let steps = minimal(&case);
         let Err((message, log)) = outcome(&Case { steps: &steps, ..case }, &Counts::default()) else {
-            failures.push(format!("case {seed} fails, but not always"));
+            failures.push(format!("case {seed} fails, but not always:\n  {first}\n"));
             continue;
         };
         let steps = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");

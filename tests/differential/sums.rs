@@ -204,7 +204,7 @@ where
     let zero = A::Sum::default().wide();
     let count = values.len() as f64;
     let bytes = values.len() * size_of::<A>();
-    let kind = random.below(4);
+    let kind = random.below(5);
     match kind {
         0 => {
             let reported = Told::default();
@@ -233,13 +233,36 @@ where
             Some("var, std")
         }
         _ if values.ndim() == 0 => None,
+        3 => {
+            let ddof = random.pick(&[0.0, 1.0, 2.0, 0.5]);
+            for axis in (0..values.ndim()).map(Axis) {
+                let found = D::variances(start, axis, ddof);
+                let length = values.len_of(axis);
+                assert_eq!(found.is_none(), length == 0);
+                let Some([variances, deviations]) = found else { continue };
+                // On several threads, two passes may differ in the last bits.
+                for (variance, deviation) in variances.iter().zip(&deviations) {
+                    let same = *deviation == variance.sqrt() || deviation.is_nan() && variance.is_nan();
+                    assert!(same || (deviation / variance.sqrt() - 1.0).abs() < 1e-12, "{variance} {deviation}");
+                }
+                assert_eq!(variances.shape(), without(values.shape(), axis));
+                for (lane, &variance) in values.lanes(axis).into_iter().zip(&variances) {
+                    if length as f64 > ddof {
+                        check_variance(&lane.to_owned().into_dyn(), Some(variance), ddof);
+                    } else {
+                        assert!(variance.is_nan(), "{variance} of {length} with {ddof}");
+                    }
+                }
+            }
+            Some("var_axis, std_axis")
+        }
         _ => {
             for axis in (0..values.ndim()).map(Axis) {
                 let sums = D::sums(start(), axis);
                 let means = D::means(start(), axis);
                 let length = values.len_of(axis);
                 assert_eq!(means.is_none(), length == 0);
-                let shape: Vec<_> = (0..values.ndim()).filter(|&i| i != axis.0).map(|i| values.shape()[i]).collect();
+                let shape = without(values.shape(), axis);
                 assert_eq!(sums.shape(), shape);
                 if values.is_empty() {
                     assert!(sums.iter().all(|sum| sum.wide() == zero));
@@ -257,6 +280,12 @@ where
             Some("sum_axis, mean_axis")
         }
     }
+}
+
+fn without(shape: &[usize], axis: Axis) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    shape.remove(axis.0);
+    shape
 }
 
 struct Parts(Vec<f64>);
@@ -304,10 +333,25 @@ fn check_variance<A: IntoWide>(values: &ArrayD<A>, found: Option<f64>, ddof: f64
 pub fn check_min_max<A, D>(walked: &Walked<'_, A, D>) -> Option<&'static str>
 where
     A: Copy + PartialOrd + Send + Sync + IntoWide,
-    D: ndarray::Dimension,
+    D: Axes,
 {
-    let found = walked.ways.of((walked.start)()).min_max();
-    let numbers = walked.values.iter().map(|x| match x.wide() {
+    let Walked { start, values, ways } = walked;
+    let start = || ways.of(start());
+    check_extremes(values.iter(), start().min_max());
+    for axis in (0..values.ndim()).map(Axis) {
+        let found = D::extremes(start(), axis);
+        assert_eq!(found.is_none(), values.len_of(axis) == 0);
+        let Some((least, most)) = found else { continue };
+        assert_eq!((least.shape(), most.shape()), (&*without(values.shape(), axis), &*without(values.shape(), axis)));
+        for ((lane, &least), &most) in values.lanes(axis).into_iter().zip(&least).zip(&most) {
+            check_extremes(lane.iter(), Some((least, most)));
+        }
+    }
+    Some("min_max, min_max_axis")
+}
+
+fn check_extremes<'a, A: IntoWide + 'a>(values: impl Iterator<Item = &'a A>, found: Option<(A, A)>) {
+    let numbers = values.map(|x| match x.wide() {
         Wide::Real([x, _]) => (x, 0),
         Wide::Integer(x) => (0.0, x),
         Wide::Complex(_) => panic!("complex numbers have no order"),
@@ -325,5 +369,4 @@ where
         (Some(found), Some(expected)) if expected[0].is_nan() => assert!(found.iter().all(|x| x.is_nan()), "{found:?}"),
         _ => assert_eq!(found, expected, "min_max"),
     }
-    Some("min_max")
 }

@@ -1,0 +1,261 @@
+//! Operations with one result for each lane along an axis.
+
+use std::mem::take;
+use std::sync::Mutex;
+
+use ndarray::{Array, Axis, Dimension, RemoveAxis, ShapeBuilder};
+
+use super::accumulate::{Accumulate, Accumulator, Running};
+use super::lane_reductions::{LaneMinMax, LaneMoments, LaneSums};
+use super::lanes::{LaneReduction, Lanes, Share, WholeLanes};
+use super::partition::BlockSize;
+use super::reduce::MeanOf;
+use super::scan::{Intent, Scan};
+use super::{Blocks, DEFAULT_BYTES};
+use crate::arch::dispatch::dispatch;
+use crate::layout::{Order, axes};
+use crate::parallel::{Threads, lock, run_jobs};
+
+/// What a pass holds of the array's rows at a time, at most, if results of all lanes go through all blocks.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Rows of a block, if they fit: each costs a part of what merging the results of a block costs.
+const ROWS_OF_BLOCK: usize = 256;
+
+/// Of a row, at least so many bytes are read together, if each thread computes results of whole lanes: fewer are slower
+/// to read, as they are in more places.
+const BYTES_OF_ROW: usize = 64 * 1024;
+
+/// # Along an axis
+/// The result does not have the axis, and is held in memory. So are one to three numbers for each result while they are
+/// computed, with [`parallel`](Self::parallel) for each thread, if the axis is the outermost in memory, or near it. Then
+/// the last bit of a floating-point result may depend on which thread was faster.
+///
+/// All of these operations panic if the array has no such axis, as in ndarray, or if there is not enough memory for the
+/// result. (A header may claim any shape that has an empty axis, and so any number of sums along it.)
+impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
+    /// The sums along an axis. The error is bounded as for [`sum`](Self::sum).
+    ///
+    /// # Panics
+    /// See [above](#along-an-axis).
+    pub fn sum_axis(self, axis: Axis) -> Array<A::Sum, D::Smaller>
+    where
+        D: RemoveAxis,
+    {
+        self.reduce_axis(axis, LaneSums, A::Sum::default(), |sum, _| sum.value())
+    }
+
+    /// The means along an axis. `None` if it has length 0.
+    ///
+    /// # Panics
+    /// See [above](#along-an-axis).
+    pub fn mean_axis(self, axis: Axis) -> Option<Array<MeanOf<A>, D::Smaller>>
+    where
+        D: RemoveAxis,
+    {
+        self.has_lanes(axis).then(|| {
+            self.reduce_axis(axis, LaneSums, <_>::default(), |sum, length| sum.value().to_mean() / length as f64)
+        })
+    }
+
+    /// The variances along an axis, with `ddof` degrees of freedom subtracted, as [`var`](Self::var) computes them; NaN if
+    /// the axis is not longer than `ddof`. `None` if it has length 0.
+    ///
+    /// # Panics
+    /// See [above](#along-an-axis).
+    ///
+    /// ```
+    /// use ndarray::{Axis, arr1, array};
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<i16>::scratch((3, 2))?;
+    /// a.assign(&array![[1, 5], [2, 5], [3, 5]]);
+    /// assert_eq!(a.blocks().var_axis(Axis(0), 1), Some(arr1(&[1.0, 0.0])));
+    /// assert_eq!(a.blocks().std_axis(Axis(1), 0), Some(arr1(&[2.0, 1.5, 1.0])));
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn var_axis(self, axis: Axis, ddof: impl Into<f64>) -> Option<Array<f64, D::Smaller>>
+    where
+        D: RemoveAxis,
+    {
+        let ddof = ddof.into();
+        let widen = |x: A| x.widen().to_mean();
+        self.has_lanes(axis).then(|| {
+            self.reduce_axis(axis, LaneMoments(widen), 0.0, move |moments, _| moments.var(ddof).unwrap_or(f64::NAN))
+        })
+    }
+
+    /// The standard deviations along an axis: the square roots of [`var_axis`](Self::var_axis).
+    ///
+    /// # Panics
+    /// See [above](#along-an-axis).
+    pub fn std_axis(self, axis: Axis, ddof: impl Into<f64>) -> Option<Array<f64, D::Smaller>>
+    where
+        D: RemoveAxis,
+    {
+        self.var_axis(axis, ddof).map(|variances| variances.mapv_into(f64::sqrt))
+    }
+}
+
+impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
+    /// The smallest and the largest elements along an axis, as [`min_max`](Self::min_max) finds them. `None` if it has
+    /// length 0.
+    ///
+    /// # Panics
+    /// See [above](#along-an-axis).
+    ///
+    /// ```
+    /// use ndarray::{Axis, arr1, array};
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<f32>::scratch((2, 3))?;
+    /// a.assign(&array![[1.0, 5.0, -2.0], [0.0, 6.0, f32::NAN]]);
+    /// let (least, most) = a.blocks().min_max_axis(Axis(0)).unwrap();
+    /// assert_eq!(least.as_slice().unwrap()[..2], [0.0, 5.0]);
+    /// assert_eq!(most.as_slice().unwrap()[..2], [1.0, 6.0]);
+    /// assert!(least[2].is_nan() && most[2].is_nan());
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    #[expect(clippy::type_complexity, reason = "a tuple, as of `min_max`")]
+    pub fn min_max_axis(self, axis: Axis) -> Option<(Array<A, D::Smaller>, Array<A, D::Smaller>)>
+    where
+        D: RemoveAxis,
+    {
+        if !self.has_lanes(axis) {
+            return None;
+        }
+        let Some(&first) = self.elements.first() else {
+            // Some other axis is empty: there are no lanes.
+            let empty = || Array::from_shape_simple_fn(self.layout.dim().remove_axis(axis), || unreachable!());
+            return Some((empty(), empty()));
+        };
+        let both = self.reduce_axis(axis, LaneMinMax, (first, first), move |both, _| both.unwrap_or((first, first)));
+        Some((both.map(|both| both.0), both.map(|both| both.1)))
+    }
+}
+
+impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
+    /// Whether the axis is there and not empty. (If it is not there, the operation panics later.)
+    fn has_lanes(&self, axis: Axis) -> bool {
+        self.layout.axes().get(axis.index()) != Some(&0)
+    }
+
+    /// One result of each lane along an axis, from its part and its length.
+    fn reduce_axis<R, T>(
+        mut self,
+        axis: Axis,
+        reduction: R,
+        none: T,
+        finish: impl Fn(R::Part, usize) -> T + Copy + Sync,
+    ) -> Array<T, D::Smaller>
+    where
+        D: RemoveAxis,
+        R: LaneReduction<A>,
+        T: Copy + Send,
+    {
+        let (dim, order) = (self.layout.dim(), self.layout.order());
+        assert!(axis.index() < dim.ndim(), "{axis:?} is not an axis of an array of shape {:?}", axes(dim));
+        let shape = dim.remove_axis(axis);
+        let lanes = Lanes::new(axes(dim), axis.index(), order);
+        let finish = move |part| finish(part, lanes.length);
+        // Before the pass: if there is no memory for the results, it is of no use.
+        let mut results = filled(lanes.count(), axes(&shape), none);
+        if lanes.length == 0 {
+            results.fill_with(|| finish(R::Part::default()));
+        } else if !self.elements.is_empty() {
+            let bytes = self.block_bytes();
+            let (evict, keep_cached) = self.options.decide(self.storage.len());
+            (self.options.evict, self.options.keep_cached) = (Some(evict), Some(keep_cached));
+            let item = size_of::<A>();
+            // Columns are far from each other. A pass that evicts goes through memory in order.
+            let of_a_row = if evict { usize::MAX } else { BYTES_OF_ROW / item };
+            match lanes.shares(bytes / item, of_a_row.max(1)) {
+                Some(shares) => self.reduce_shares(lanes, &shares, reduction, finish, &mut results),
+                None => self.reduce_blocks(lanes, reduction, finish, &mut results, axes(&shape)),
+            }
+        }
+        // Cannot fail: there is one result of each lane.
+        Array::from_shape_vec(shape.set_f(order == Order::F), results).expect("one result of each lane")
+    }
+
+    /// The size of a block.
+    fn block_bytes(&self) -> usize {
+        match self.size {
+            Some(BlockSize::Bytes(bytes)) => bytes,
+            Some(BlockSize::Rows(rows)) => rows.saturating_mul(self.layout.bytes() / self.layout.rows().max(1)),
+            None => DEFAULT_BYTES,
+        }
+    }
+
+    /// Share by share: all elements of a lane are read by one thread.
+    fn reduce_shares<R: LaneReduction<A>, T: Copy + Send>(
+        self,
+        lanes: Lanes,
+        shares: &[Share],
+        reduction: R,
+        finish: impl Fn(R::Part) -> T + Copy + Sync,
+        results: &mut [T],
+    ) {
+        let (elements, item) = (self.elements, size_of::<A>());
+        let threads = Threads::Pool(self.threads().min(shares.len()));
+        let scan = Scan::new(self.storage, self.options, Intent::Read);
+        let jobs = Mutex::new((shares.iter(), results));
+        let next = || {
+            let (shares, rest) = &mut *lock(&jobs);
+            let share = shares.next()?;
+            let (results, behind) = take(rest).split_at_mut(lanes.results(share));
+            *rest = behind;
+            Some((share, results))
+        };
+        let work = |(): &mut (), (share, results): (&Share, &mut [T])| {
+            let pieces = || lanes.pieces(share).map(|piece| piece.start * item..piece.end * item);
+            pieces().for_each(|piece| scan.enter(piece, scan.len()));
+            let (rows, length) = (lanes.rows(share, elements), lanes.length);
+            dispatch(WholeLanes { reduction, rows, length, results, finish });
+            pieces().for_each(|piece| scan.leave(piece));
+            Ok(())
+        };
+        // No error can come: `work` returns none, and a pass that reads has nothing to write back.
+        let _ = run_jobs(threads, || (), next, work);
+    }
+
+    /// Block by block, in the order of memory: each thread has a part of every lane.
+    fn reduce_blocks<R: LaneReduction<A>, T: Copy>(
+        mut self,
+        lanes: Lanes,
+        reduction: R,
+        finish: impl Fn(R::Part) -> T,
+        results: &mut [T],
+        shape: &[usize],
+    ) {
+        let row = lanes.width * size_of::<A>();
+        let bytes = row.saturating_mul(ROWS_OF_BLOCK).clamp(DEFAULT_BYTES, MOST_BYTES);
+        self.size.get_or_insert(BlockSize::Bytes(bytes));
+        let partition = self.partition();
+        let count = results.len();
+        let none = || filled(count, shape, R::Part::default());
+        let add = |parts: &mut Vec<_>, block, elements: &[A]| {
+            lanes.add(reduction, parts, partition.elements(block).start, elements);
+        };
+        let mut all = self.run(none, add).into_iter();
+        let mut parts = all.next().unwrap_or_else(none);
+        for other in all {
+            parts.iter_mut().zip(other).for_each(|(part, other)| *part = reduction.merge(*part, other));
+        }
+        results.iter_mut().zip(parts).for_each(|(result, part)| *result = finish(part));
+    }
+}
+
+/// Memory for one value of each lane, in a result of this shape.
+///
+/// # Panics
+/// If there is not enough memory: allocating it directly would abort.
+fn filled<T: Copy>(count: usize, shape: &[usize], value: T) -> Vec<T> {
+    let mut values = Vec::new();
+    if values.try_reserve_exact(count).is_err() {
+        let bytes = count as u128 * size_of::<T>() as u128;
+        panic!("there is not enough memory for a result of shape {shape:?}, which takes {bytes} bytes");
+    }
+    values.resize(count, value);
+    values
+}
