@@ -317,11 +317,6 @@ impl Storage {
         let _ = self.mapping.will_need(range);
     }
 
-    /// Brings pages in, for reading. A hint.
-    pub(crate) fn populate(&self, range: Range<usize>) {
-        let _ = self.mapping.populate(range);
-    }
-
     /// The fraction of the pages that are in memory, 0 to 1; 1 for no pages.
     pub(crate) fn residency(&self) -> Result<f64> {
         self.naming(self.mapping.residency_of(0..self.len()))

@@ -9,8 +9,7 @@ use super::columns::Rows;
 use crate::arch::dispatch::{Kernel, dispatch};
 use crate::layout::Order;
 
-/// Columns whose results are computed side by side: so many of 8 bytes leave half of the first-level cache to the rows
-
+/// Columns whose results are computed side by side: so many of 8 bytes leave half of the first-level cache to the rows.
 pub(super) const COLUMNS: usize = 1024;
 
 /// The same for matrices that are not wider: it costs less to start with.

@@ -7,7 +7,7 @@ use super::Blocks;
 use super::iter::{BlockElements, BlocksIter};
 use super::partition::BlockSize;
 use super::scan::{Intent, Scan};
-use crate::arch::nontemporal::{self, with_nontemporal_stores};
+use crate::arch::dispatch::{Kernel, dispatch};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Persistent;
@@ -63,9 +63,12 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         M: Persistent,
     {
         let a = Operand::new(&self, out)?;
-        self.write_into(out, &[a.source], |origin, to| {
-            let x = a.part(origin, to.raw_dim());
-            Zip::from(to).and(x).for_each(|to, &x| *to = f(x));
+        self.write_into(out, &[a.source], |place, mut to| match place.start.zip(to.as_slice_memory_order_mut()) {
+            Some((start, to)) => dispatch(Map { from: &a.elements[start..][..to.len()], to, f: &f }),
+            None => {
+                let x = a.part(&place.origin, to.raw_dim());
+                Zip::from(to).and(x).for_each(|to, &x| *to = f(x));
+            }
         })
     }
 
@@ -101,18 +104,26 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         M: Persistent,
     {
         let (a, b) = (Operand::new(&self, out)?, Operand::new(&b.blocks(), out)?);
-        self.write_into(out, &[a.source, b.source], |origin, to| {
-            let (x, y) = (a.part(origin, to.raw_dim()), b.part(origin, to.raw_dim()));
-            Zip::from(to).and(x).and(y).for_each(|to, &x, &y| *to = f(x, y));
+        self.write_into(out, &[a.source, b.source], |place, mut to| {
+            match place.start.zip(to.as_slice_memory_order_mut()) {
+                Some((start, to)) => {
+                    let from = (&a.elements[start..][..to.len()], &b.elements[start..][..to.len()]);
+                    dispatch(ZipMap { from, to, f: &f });
+                }
+                None => {
+                    let (x, y) = (a.part(&place.origin, to.raw_dim()), b.part(&place.origin, to.raw_dim()));
+                    Zip::from(to).and(x).and(y).for_each(|to, &x, &y| *to = f(x, y));
+                }
+            }
         })
     }
 
-    /// Fills `out` block by block by `f`, which is passed the index of the first of the elements to fill.
+    /// Fills `out` block by block by `f`, which is passed where the elements to fill are in the array.
     fn write_into<'s, C, E, M>(
         self,
         out: &mut MmapArrayBase<C, E, M>,
         sources: &[Source<'s>],
-        f: impl Fn(&E, ArrayViewMut<'_, C, E>) + Sync,
+        f: impl Fn(&Place<E>, ArrayViewMut<'_, C, E>) + Sync,
     ) -> Result<()>
     where
         C: AnyBitPattern + NoUninit + Send + Sync,
@@ -134,52 +145,45 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         let progress = self.options.progress.map(|mut report| -> OnProgress<'_> {
             Box::new(move |done, of| report((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
-        let strategy = if storage.can_write_at() && !storage.seems_present() {
-            WriteStrategy::Pwrite
-        } else if storage.len() >= nontemporal::MIN_BYTES {
-            WriteStrategy::NonTemporal
-        } else {
-            WriteStrategy::InPlace
-        };
+        // Pages that are not in memory need not be read to be overwritten.
+        let by_system_calls = storage.can_write_at() && !storage.seems_present();
 
         let fill = |block: usize, to: &mut [C]| {
-            let (mut origin, mut to) = (partition.origin(block), to.into_view(partition.shape(block)));
+            let mut to = to.into_view(partition.shape(block));
+            let mut place = Place { origin: partition.origin(block), start: None };
             if other_order.is_empty() {
-                return f(&origin, to);
+                place.start = Some(partition.elements(block).start);
+                return f(&place, to);
             }
             // In slabs of few rows of those sources, so that they can be evicted.
             let axis = layout.order().other().axis(0, to.ndim());
             let row = other_order.iter().map(|source| source.row).max().unwrap_or(1);
             for slab in to.axis_chunks_iter_mut(Axis(axis), (OTHER_ORDER_SLAB / row).max(1)) {
-                let rows = origin[axis]..origin[axis] + slab.len_of(Axis(axis));
-                f(&origin, slab);
+                let rows = place.origin[axis]..place.origin[axis] + slab.len_of(Axis(axis));
+                f(&place, slab);
                 for source in other_order.iter().filter(|_| evict) {
                     // A hint. A source that cannot be written back reports that itself.
                     let _ = source.storage.evict(rows.start * source.row..rows.end * source.row);
                 }
-                origin[axis] = rows.end;
+                place.origin[axis] = rows.end;
             }
         };
         let work = |buffer: &mut Vec<C>, block, to: &mut [C]| {
             let at = partition.elements(block);
             let bytes_of = |item: usize| at.start * item..at.end * item;
             reads.iter().for_each(|(scan, item)| scan.enter(bytes_of(*item), scan.len()));
-            if strategy == WriteStrategy::InPlace {
-                fill(block, to);
-            } else {
+            if by_system_calls {
                 let more = at.len().saturating_sub(buffer.len());
                 let no_memory =
                     |_| Error::io("cannot allocate memory for a block", std::io::ErrorKind::OutOfMemory.into());
                 buffer.try_reserve_exact(more).map_err(no_memory)?;
                 buffer.resize(at.len(), C::zeroed());
                 fill(block, buffer);
-                if strategy == WriteStrategy::Pwrite {
-                    // A write to a file that was truncated would extend it again, with zeros in the gap.
-                    storage.check_file()?;
-                    storage.write_over(to, buffer)?;
-                } else {
-                    with_nontemporal_stores(|stores| stores.copy_from_slice(to, buffer));
-                }
+                // A write to a file that was truncated would extend it again, with zeros in the gap.
+                storage.check_file()?;
+                storage.write_over(to, buffer)?;
+            } else {
+                fill(block, to);
             }
             reads.iter().for_each(|(scan, item)| scan.leave(bytes_of(*item)));
             Ok(())
@@ -195,8 +199,51 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
     }
 }
 
+/// Where elements are in an array.
+struct Place<E> {
+    /// The index of the first.
+    origin: E,
+    /// Its number in memory order, if all arrays have the same order, so that the others follow it.
+    start: Option<usize>,
+}
+
+/// Compiled for the widest vectors, as far as `f` is inlined.
+struct Map<'s, 't, A, C, F> {
+    from: &'s [A],
+    to: &'t mut [C],
+    f: F,
+}
+
+impl<A: Copy, C, F: Fn(A) -> C> Kernel for Map<'_, '_, A, C, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.to.iter_mut().zip(self.from).for_each(|(to, &x)| *to = (self.f)(x));
+    }
+}
+
+/// The same of two arrays.
+struct ZipMap<'s, 't, A, B, C, F> {
+    from: (&'s [A], &'s [B]),
+    to: &'t mut [C],
+    f: F,
+}
+
+impl<A: Copy, B: Copy, C, F: Fn(A, B) -> C> Kernel for ZipMap<'_, '_, A, B, C, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (a, b) = self.from;
+        self.to.iter_mut().zip(a).zip(b).for_each(|((to, &x), &y)| *to = (self.f)(x, y));
+    }
+}
+
 /// An array to be read, in the dimension type of the one to be written.
 struct Operand<'s, A, E> {
+    /// In memory order.
+    elements: &'s [A],
     view: ArrayView<'s, A, E>,
     source: Source<'s>,
 }
@@ -228,7 +275,11 @@ impl<'s, A, E: Dimension> Operand<'s, A, E> {
         let row = layout.bytes() / layout.rows().max(1);
         // With one long axis both orders are the same layout.
         let other_order = layout.order() != to.order() && layout.axes().iter().filter(|&&n| n > 1).count() > 1;
-        Ok(Self { view, source: Source { storage: from.storage, item: layout.item().size(), row, other_order } })
+        Ok(Self {
+            elements: from.elements,
+            view,
+            source: Source { storage: from.storage, item: layout.item().size(), row, other_order },
+        })
     }
 
     /// The elements from the index `origin` on, of shape `dim`.
@@ -240,15 +291,4 @@ impl<'s, A, E: Dimension> Operand<'s, A, E> {
         });
         part
     }
-}
-
-/// How a block gets from its buffer into the array.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WriteStrategy {
-    /// By system calls: the array's pages are not in memory, and need not be read to be overwritten.
-    Pwrite,
-    /// By non-temporal stores: the array does not fit in the processor's cache.
-    NonTemporal,
-    /// It is computed in place.
-    InPlace,
 }

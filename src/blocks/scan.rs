@@ -168,12 +168,7 @@ impl<'a> Scan<'a> {
             (now.start..last.min(now.end.saturating_add(WINDOWS_AHEAD))).for_each(|window| self.request(window));
             now.for_each(|window| self.wait_for(window));
         }
-        for n in segments {
-            // A page that was populated for reading faults again when it is stored to.
-            if self.segments.enter(n) && self.intent == Intent::Read {
-                self.storage.populate(self.segments.bytes(n..n + 1));
-            }
-        }
+        segments.for_each(|n| self.segments.enter(n));
     }
 
     fn request(&self, window: usize) {

@@ -74,9 +74,9 @@ impl Segments {
         self.all.len().div_ceil(WINDOW)
     }
 
-    /// Marks a segment as entered. Returns whether it was not before.
-    pub(super) fn enter(&self, n: usize) -> bool {
-        !self.all[n].entered.swap(true, Ordering::Relaxed)
+    /// Marks a segment as entered.
+    pub(super) fn enter(&self, n: usize) {
+        self.all[n].entered.store(true, Ordering::Relaxed);
     }
 
     /// Counts those of the bytes that are in a segment as done. Returns whether they were its last.
