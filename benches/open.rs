@@ -1,16 +1,15 @@
-//! The cost of opening a file, reading one element and closing it; and mapping compared with reading into a `Vec`.
+//! The cost of opening a file, reading one element and closing it, with a lock and without.
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
 mod side_by_side;
 
 use std::fs::File;
-use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use memmap2::MmapOptions;
-use ndarray::{ArrayView, Ix1, Ix2};
+use ndarray::{ArrayView, Ix1};
 use ndarray_mmap::{Lock, MmapArray};
 use side_by_side::{Contestant, NumPy, compare};
 
@@ -71,47 +70,5 @@ fn open_and_first_element(c: &mut Criterion) {
     }
 }
 
-/// With the file in the page cache: 64 MiB as 8,192 rows of 8 KiB.
-fn scan_and_random_access(c: &mut Criterion) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("64.bin");
-    let values: Vec<u8> = (0..64 * MIB / 8).flat_map(|i| (i as f64).to_ne_bytes()).collect();
-    std::fs::write(&path, values).unwrap();
-    let mapped = || unsafe { MmapArray::<f64, Ix2>::options().shape((8192, 1024)).open(&path).unwrap() };
-    // A fixed order that repeats no row: 4,099 is odd, and so coprime to 8,192.
-    let rows: Vec<usize> = (0..1000).map(|i| i * 4099 % 8192).collect();
-
-    let mut group = c.benchmark_group("64 MiB, warm");
-    group.sample_size(20);
-    group.bench_function("open and sum", |b| b.iter(|| mapped().sum()));
-    group.finish();
-
-    compare(
-        "open and sum, 64 MiB, warm",
-        15,
-        1,
-        vec![
-            Contestant::new("MmapArray", || mapped().sum()),
-            Contestant::new("MmapArray::load", || MmapArray::<f64>::load(&path).unwrap().sum()),
-            Contestant::new("std::fs::read + cast", || read_to_vec(&path).iter().sum::<f64>()),
-        ],
-    );
-    compare(
-        "open and read 1,000 scattered elements, 64 MiB, warm",
-        15,
-        1,
-        vec![
-            Contestant::new("MmapArray", || {
-                let a = mapped();
-                rows.iter().map(|&r| black_box(a[[r, 0]])).sum::<f64>()
-            }),
-            Contestant::new("std::fs::read + cast", || {
-                let a = read_to_vec(&path);
-                rows.iter().map(|&r| black_box(a[r * 1024])).sum::<f64>()
-            }),
-        ],
-    );
-}
-
-criterion_group!(benches, open_and_first_element, scan_and_random_access);
+criterion_group!(benches, open_and_first_element);
 criterion_main!(benches);

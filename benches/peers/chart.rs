@@ -26,14 +26,14 @@ pub fn draw(path: &Path, outcomes: &[&Outcome], threads: usize) {
         let text = Text::new(text.to_owned(), (x, y), ("sans-serif", size).into_font().color(&BLACK));
         root.draw(&text).unwrap();
     };
-    write("GB/s read and written, files in memory, repeated passes: longer is faster", 16, 16, 15);
+    write("GB/s read and written, files in memory, repeated passes: longer is faster", 16, 14, 18);
     let mut y = TOP;
     for (outcome, bars) in groups {
-        write(&outcome.name, 16, y + 2, 13);
+        write(&outcome.name, 16, y + 1, 16);
         for (name, speed, color) in bars {
             let end = LEFT + (speed / most * f64::from(LENGTH)).max(1.0) as i32;
             root.draw(&Rectangle::new([(LEFT, y + 1), (end, y + BAR - 1)], color.filled())).unwrap();
-            write(&format!("{speed:.1}  {name}"), end + 6, y + 2, 12);
+            write(&format!("{speed:.1}  {name}"), end + 6, y + 2, 15);
             y += BAR;
         }
         y += GAP;
@@ -42,14 +42,15 @@ pub fn draw(path: &Path, outcomes: &[&Outcome], threads: usize) {
 }
 
 fn bars(outcome: &Outcome, threads: usize) -> Vec<(String, f64, RGBColor)> {
-    let (one, all) = (outcome.duel(Pass::Again, 1), outcome.duel(Pass::Again, threads));
+    let duel = |threads| outcome.duel(Pass::Again, threads).expect("these rows have all numbers of threads");
+    let (one, all) = (duel(1), duel(threads));
     let speed = |seconds: f64| outcome.bytes as f64 / seconds / 1e9;
     let many = format!("{threads} threads");
     let mut bars = vec![(format!("this crate, {many}"), speed(all.ours), RGBColor(31, 96, 168))];
     bars.push(("this crate, 1 thread".to_owned(), speed(one.ours), RGBColor(110, 164, 216)));
-    bars.extend(
-        all.other.map(|other| (format!("best other: {}", other.name), speed(other.time), RGBColor(222, 132, 60))),
-    );
+    let python = all.python.filter(|python| all.other.as_ref().is_some_and(|other| other.name != python.name));
+    let others = all.other.into_iter().chain(python);
+    bars.extend(others.map(|other| (other.name.to_owned(), speed(other.time), RGBColor(222, 132, 60))));
     bars.extend(all.limit.map(|limit| (format!("limit, {many}"), speed(limit), RGBColor(190, 190, 190))));
     bars
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::measure::{Measured, median};
-use crate::rows::{Row, Side};
+use crate::rows::{Row, Side, Work};
 use crate::{Mode, Settings, chart};
 
 /// The rows of README.md and of the chart.
@@ -26,6 +26,7 @@ pub struct Outcome {
 struct Entry {
     name: &'static str,
     side: Side,
+    python: bool,
     threads: usize,
     rounds: Vec<Measured>,
 }
@@ -57,11 +58,13 @@ pub struct Duel {
     pub ours: f64,
     pub peak: f64,
     pub other: Option<Other>,
+    /// The best of those in Python.
+    pub python: Option<Other>,
     pub limit: Option<f64>,
 }
 
 pub struct Other {
-    pub name: String,
+    pub name: &'static str,
     pub time: f64,
     peak: f64,
     /// How many times as fast this crate is.
@@ -70,29 +73,44 @@ pub struct Other {
 
 impl Outcome {
     pub fn new(row: &Row) -> Self {
-        let entry =
-            |c: &crate::rows::Contestant| Entry { name: c.name, side: c.side, threads: c.threads, rounds: vec![] };
-        Self { name: row.name.clone(), bytes: row.bytes, entries: row.contestants.iter().map(entry).collect() }
+        let entries = row.contestants.iter().map(|c| {
+            let python = matches!(c.work, Work::Python { .. });
+            Entry { name: c.name, side: c.side, python, threads: c.threads, rounds: Vec::new() }
+        });
+        Self { name: row.name.clone(), bytes: row.bytes, entries: entries.collect() }
     }
 
     pub fn put(&mut self, contestant: usize, measured: Measured) {
         self.entries[contestant].rounds.push(measured);
     }
 
-    pub fn duel(&self, pass: Pass, threads: usize) -> Duel {
+    /// `None` if this operation has no use for so many threads.
+    pub fn duel(&self, pass: Pass, threads: usize) -> Option<Duel> {
         let find = |side| self.entries.iter().find(|e| e.side == side && e.threads == threads);
-        let ours = find(Side::Ours).expect("each row has this crate on one thread and on all");
+        let ours = find(Side::Ours)?;
         let others = self.entries.iter().filter(|e| e.side == Side::Other && e.threads <= threads);
-        let best = others.min_by(|a, b| a.time(pass).total_cmp(&b.time(pass)));
-        let other = best.map(|best| Other {
-            name: best.name.to_owned(),
-            time: best.time(pass),
-            peak: best.peak(),
+        let best = |others: &mut dyn Iterator<Item = &Entry>| {
+            let best = others.min_by(|a, b| a.time(pass).total_cmp(&b.time(pass)))?;
             // The median of the rounds' ratios, not the ratio of the medians: a disturbance slows all times of a round.
-            ratio: median(best.rounds.iter().zip(&ours.rounds).map(|(b, o)| pass.of(b) / pass.of(o)).collect()),
-        });
+            let ratios = best.rounds.iter().zip(&ours.rounds).map(|(b, o)| pass.of(b) / pass.of(o)).collect();
+            Some(Other { name: best.name, time: best.time(pass), peak: best.peak(), ratio: median(ratios) })
+        };
+        let other = best(&mut others.clone());
+        let python = best(&mut others.filter(|e| e.python));
         let limit = find(Side::Limit).map(|limit| limit.time(pass));
-        Duel { ours: ours.time(pass), peak: ours.peak(), other, limit }
+        Some(Duel { ours: ours.time(pass), peak: ours.peak(), other, python, limit })
+    }
+}
+
+impl Duel {
+    /// The best other way, and the best in Python if that is another.
+    fn others(&self, peak: impl Fn(f64) -> String) -> String {
+        let cell = |other: &Other| format!("{}{}: {}", human(other.time), peak(other.peak), other.name);
+        let Some(best) = &self.other else { return "-".to_owned() };
+        match &self.python {
+            Some(python) if python.name != best.name => format!("{}; {}", cell(best), cell(python)),
+            _ => cell(best),
+        }
     }
 }
 
@@ -154,31 +172,32 @@ impl Report {
             let name = if pass == Pass::Fresh { outcome.name.replace('*', "\\*") } else { String::new() };
             let _ = write!(lines, "| {name} | {} |", if pass == Pass::Fresh { "fresh" } else { "again" });
             for &threads in &self.threads {
-                let duel = outcome.duel(pass, threads);
-                let peak = |mib: f64| if self.mode == Mode::Memory { String::new() } else { format!(", {mib:.0} MiB") };
-                let (other, ratio) = duel.other.as_ref().map_or(("-".to_owned(), "-".to_owned()), |other| {
-                    let mark = if other.ratio < SLOWER { "**" } else { "" };
-                    let name = format!("{}{}: {}", human(other.time), peak(other.peak), other.name);
-                    (name, format!("{mark}{:.2}{mark}", other.ratio))
-                });
-                let limit = duel.limit.map_or("-".to_owned(), human);
-                let _ = write!(lines, " {}{} | {other} | {ratio} | {limit} |", human(duel.ours), peak(duel.peak));
+                lines.push_str(&outcome.duel(pass, threads).map_or(" | | | |".to_owned(), |duel| self.cells(&duel)));
             }
             lines.push('\n');
         }
         lines
     }
 
+    fn cells(&self, duel: &Duel) -> String {
+        let peak = |mib: f64| if self.mode == Mode::Memory { String::new() } else { format!(", {mib:.0} MiB") };
+        let ratio = duel.other.as_ref().map_or("-".to_owned(), |other| {
+            let mark = if other.ratio < SLOWER { "**" } else { "" };
+            format!("{mark}{:.2}{mark}", other.ratio)
+        });
+        let limit = duel.limit.map_or("-".to_owned(), human);
+        format!(" {}{} | {} | {ratio} | {limit} |", human(duel.ours), peak(duel.peak), duel.others(peak))
+    }
+
     /// Names what another way does faster.
     pub fn print_slower(&self) {
         println!("\nOf {} lines, these are below {SLOWER}:", self.outcomes().count() * self.passes().len());
         for outcome in self.outcomes() {
-            for &pass in self.passes() {
-                for &threads in &self.threads {
-                    if let Some(other) = outcome.duel(pass, threads).other.filter(|other| other.ratio < SLOWER) {
-                        let pass = if pass == Pass::Fresh { "fresh" } else { "again" };
-                        println!("  {:.2}  {}, {pass}, {threads} thread(s): {}", other.ratio, outcome.name, other.name);
-                    }
+            for (&pass, &threads) in self.passes().iter().flat_map(|pass| self.threads.iter().map(move |n| (pass, n))) {
+                let other = outcome.duel(pass, threads).and_then(|duel| duel.other);
+                if let Some(other) = other.filter(|other| other.ratio < SLOWER) {
+                    let pass = if pass == Pass::Fresh { "fresh" } else { "again" };
+                    println!("  {:.2}  {}, {pass}, {threads} thread(s): {}", other.ratio, outcome.name, other.name);
                 }
             }
         }
@@ -213,11 +232,12 @@ impl Report {
             format!("| operation | this crate, 1 thread | {all} threads | best other | limit, {all} threads |\n");
         text.push_str("|---|--:|--:|---|--:|\n");
         for outcome in outcomes {
-            let (one, many) = (outcome.duel(Pass::Again, 1), outcome.duel(Pass::Again, all));
-            let other = many.other.map_or("-".to_owned(), |other| format!("{}: {}", human(other.time), other.name));
-            let limit = many.limit.map_or("-".to_owned(), human);
-            let (name, one, many) = (outcome.name.replace('*', "\\*"), human(one.ours), human(many.ours));
-            let _ = writeln!(text, "| {name} | {one} | {many} | {other} | {limit} |");
+            let (Some(one), Some(many)) = (outcome.duel(Pass::Again, 1), outcome.duel(Pass::Again, all)) else {
+                continue;
+            };
+            let (name, limit) = (outcome.name.replace('*', "\\*"), many.limit.map_or("-".to_owned(), human));
+            let other = many.others(|_| String::new());
+            let _ = writeln!(text, "| {name} | {} | {} | {other} | {limit} |", human(one.ours), human(many.ours));
         }
         let _ = write!(text, "\n{}\n", self.about);
         text

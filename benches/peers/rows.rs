@@ -5,6 +5,7 @@ mod create;
 mod gather;
 mod layout;
 mod map;
+mod open;
 mod reduce;
 
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ pub fn rows(settings: &Settings) -> Vec<(&'static str, Vec<Row>)> {
             ("From files into a file", map::rows(settings)),
             ("Rows, columns and elements by index", gather::rows(settings)),
             ("Transposing and loading", layout::rows(settings)),
-            ("Opening, creating, filling and appending", create::rows(settings)),
+            ("Opening for a few elements", open::rows(settings)),
+            ("Creating, filling and appending", create::rows(settings)),
         ],
         Mode::Cold => vec![
             ("Reductions", vec![reduce::sum::<f64>(settings), reduce::var_f8(settings)]),
@@ -109,6 +111,12 @@ impl Row {
     /// Adds to the bytes that are read and written.
     pub fn moves(mut self, bytes: usize) -> Self {
         self.bytes += bytes;
+        self
+    }
+
+    /// Measures this crate on one thread only: it uses no more for this operation.
+    pub fn on_one_thread(mut self) -> Self {
+        self.threads.truncate(1);
         self
     }
 

@@ -1,22 +1,19 @@
-//! Files that are opened, made, filled, changed in place, and appended to.
+//! Files that are made, filled, changed in place, and appended to.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use memmap2::MmapOptions;
-use ndarray::{Array2, ArrayView1, ArrayViewMut1, Ix1};
-use ndarray_mmap::{MmapArray, MmapArrayMut};
-use ndarray_npy::ViewNpyExt;
+use ndarray::{Array2, ArrayViewMut1, Ix1};
+use ndarray_mmap::MmapArrayMut;
 
-use crate::files::{Before, Input, MIB, map, map_mut, map_new, write_npy, write_numbered};
+use crate::files::{Before, map_mut, map_new};
 use crate::limit::Limit;
 use crate::rows::Row;
 use crate::value::Element;
 use crate::{Mode, Settings};
 
 pub fn rows(s: &Settings) -> Vec<Row> {
-    let mut rows =
-        vec![open_npy(s), open_raw(s), create(s, Fill::Blocks), create(s, Fill::Plain), fill(s), in_place(s)];
+    let mut rows = vec![create(s, Fill::Blocks), create(s, Fill::Plain), fill(s), in_place(s)];
     rows.extend([1, 64, 4096].map(|count| append(s, count)));
     rows
 }
@@ -24,36 +21,6 @@ pub fn rows(s: &Settings) -> Vec<Row> {
 /// Brought to the disk by all contestants.
 pub fn flushed(s: &Settings) -> Row {
     create(s, Fill::Blocks)
-}
-
-const SMALL: usize = MIB;
-
-fn open_npy(s: &Settings) -> Row {
-    let path = s.folder.join("small.npy");
-    let paths = [(); 3].map(|()| path.clone());
-    let [ours, by_hand, view] = paths;
-    Row::new(s, "open .npy of 1 MiB, first element")
-        .reads_file(Input::new(path, |path| write_npy(path, SMALL)))
-        .ours(|| (), move |(), _| unsafe { MmapArray::<f64, Ix1>::open_npy(&ours).unwrap() }[0])
-        .other("memmap2, offset known", || (), move |()| first(&by_hand, 128))
-        .other("memmap2 + ndarray-npy", || (), move |()| ArrayView1::<f64>::view_npy(&map(&view)).unwrap()[0])
-        .python("np.load, mmap_mode", "", "return np.load(folder + '/small.npy', mmap_mode='r')[0]")
-}
-
-fn open_raw(s: &Settings) -> Row {
-    let path = s.folder.join("small.f8");
-    let (ours, by_hand) = (path.clone(), path.clone());
-    Row::new(s, "open raw file of 1 MiB, first element")
-        .reads_file(Input::new(path, |path| write_numbered::<f64>(path, SMALL)))
-        .ours(|| (), move |(), _| unsafe { MmapArray::<f64, Ix1>::open(&ours).unwrap() }[0])
-        .other("memmap2", || (), move |()| first(&by_hand, 0))
-        .python("np.memmap", "", "return m('small.f8')[0]")
-}
-
-fn first(path: &Path, offset: u64) -> f64 {
-    let file = File::open(path).unwrap();
-    let map = unsafe { MmapOptions::new().offset(offset).map(&file).unwrap() };
-    ArrayView1::<f64>::from(bytemuck::cast_slice(&map))[0]
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -161,6 +128,7 @@ fn append(s: &Settings, count: usize) -> Row {
     let open = "f = NpyAppendArray(folder + '/t.npy')";
     let open_late = "f = NpyAppendArray(folder + '/t.npy', rewrite_header_on_append=False)";
     let mut row = Row::new(s, format!("append {count} rows of 1 KiB to .npy"))
+        .on_one_thread()
         .reads::<f32>(s, "a")
         .writes(path, bytes, Before::Nothing)
         .before_python(format!("x = np.fromfile(folder + '/a.f4', 'f4', {count} * 256).reshape({count}, 256)"))
