@@ -1,7 +1,10 @@
 //! Sums and means along an axis.
 
+use std::ops::Div;
+
 use ndarray::{ArrayView, Axis, Dimension, Ix2, Ix3, RemoveAxis, ShapeBuilder};
 use ndarray_mmap::{Blocks, MmapArray};
+use num_traits::{FromPrimitive, Zero};
 
 use crate::Settings;
 use crate::files::map;
@@ -63,51 +66,36 @@ impl<D: Dimension> Shape<D> {
 
 fn mean_axis<A, D>(s: &Settings, shape: Shape<D>) -> Row
 where
-    A: Element<Sum = f64> + num_traits::FromPrimitive + num_traits::Zero + std::ops::Div<Output = A>,
+    A: Element<Sum = f64> + FromPrimitive + Zero + Div<Output = A>,
     D: Dimension + RemoveAxis + Copy + 'static,
 {
-    row(
-        s,
-        "mean_axis",
-        shape,
-        |blocks: Blocks<'_, A, D>, axis| blocks.mean_axis(axis),
-        |view, axis| view.mean_axis(axis),
-        "a.mean",
-    )
+    let ours = |blocks: Blocks<'_, A, D>, axis| blocks.mean_axis(axis);
+    let row = row(s, "mean_axis", shape, ours, "return a.mean(AXIS)");
+    by_ndarray(row, s, shape, |view: ArrayView<'_, A, D>, axis| view.mean_axis(axis))
 }
 
 fn sum_axis(s: &Settings, shape: Shape<Ix2>) -> Row {
-    row(
-        s,
-        "sum_axis",
-        shape,
-        |blocks: Blocks<'_, i16, Ix2>, axis| blocks.sum_axis(axis),
-        // Its own `sum_axis` would overflow.
-        |view, axis| view.fold_axis(axis, 0_i64, |sum, &x| sum + i64::from(x)),
-        "a.sum",
-    )
+    let ours = |blocks: Blocks<'_, i16, Ix2>, axis| blocks.sum_axis(axis);
+    let row = row(s, "sum_axis", shape, ours, "return a.sum(AXIS)");
+    // ndarray's own `sum_axis` would overflow.
+    by_ndarray(row, s, shape, |view, axis| view.fold_axis(axis, 0, |sum: &i64, &x: &i16| sum + i64::from(x)))
 }
 
-fn row<A, D, R, P>(
+/// A row with the file, this crate, the limit, and NumPy: a statement with `AXIS` in place of the axis.
+fn row<A, D, R>(
     s: &Settings,
     operation: &str,
     shape: Shape<D>,
     ours: impl Fn(Blocks<'_, A, D>, Axis) -> R + 'static,
-    ndarray: impl Fn(ArrayView<'_, A, D>, Axis) -> P + 'static,
     numpy: &str,
 ) -> Row
 where
     A: Element,
     D: Dimension + Copy + 'static,
     R: Value + 'static,
-    P: Value + 'static,
 {
     let Shape { dim, fortran, axis } = shape;
     let path = s.path::<A>("a");
-    let plain = {
-        let path = path.clone();
-        move || map(&path)
-    };
     Row::new(s, format!("{operation}({}) {}, {}", axis.0, A::DTYPE, shape.name()))
         .reads::<A>(s, "a")
         .tolerance(A::TOLERANCE)
@@ -115,10 +103,29 @@ where
             move || unsafe { MmapArray::<A>::options().shape(dim.set_f(fortran)).open(&path).unwrap() },
             move |a, parallel| ours(a.blocks().parallel(parallel), axis),
         )
-        .other("ndarray", plain, move |map| {
-            let elements = &bytemuck::cast_slice(map)[..dim.size()];
-            ndarray(ArrayView::from_shape(dim.set_f(fortran), elements).unwrap(), axis)
-        })
-        .python("NumPy", &shape.numpy::<A>(), &format!("return {numpy}({})", axis.0))
+        .python("NumPy", &shape.numpy::<A>(), &numpy.replace("AXIS", &axis.0.to_string()))
         .limit(s, Limit::Read)
+}
+
+fn by_ndarray<A, D, R>(
+    row: Row,
+    s: &Settings,
+    shape: Shape<D>,
+    pass: impl Fn(ArrayView<'_, A, D>, Axis) -> R + 'static,
+) -> Row
+where
+    A: Element,
+    D: Dimension + Copy + 'static,
+    R: Value + 'static,
+{
+    let Shape { dim, fortran, axis } = shape;
+    let path = s.path::<A>("a");
+    row.other(
+        "ndarray",
+        move || map(&path),
+        move |map| {
+            let elements = &bytemuck::cast_slice(map)[..dim.size()];
+            pass(ArrayView::from_shape(dim.set_f(fortran), elements).unwrap(), axis)
+        },
+    )
 }
