@@ -64,6 +64,7 @@ impl Row {
 /// The pieces of `len` bytes, in one contiguous part for each thread: interleaved, they would slow each other.
 fn pieces(len: usize, threads: usize, work: impl Fn(Range<usize>) + Sync) {
     const PIECE: usize = 256 * 1024;
+    let threads = threads.min(len.div_ceil(PIECE)).max(1);
     let part = len.div_ceil(threads).next_multiple_of(PIECE);
     let serve = |thread: usize| {
         let end = len.min((thread + 1) * part);
@@ -126,9 +127,16 @@ fn write(from: &[Mmap], path: &Path, bytes: usize, threads: usize) {
 }
 
 fn to_memory(from: &Mmap, bytes: usize, threads: usize) {
-    let mut to = MmapMut::map_anon(bytes).unwrap();
-    // Where the system has no huge pages, the limit is lower.
-    let _ = to.advise(Advice::HugePage);
+    let (mut small, mut large);
+    let to: &mut [u8] = if bytes < MIB {
+        small = vec![0; bytes];
+        &mut small
+    } else {
+        large = MmapMut::map_anon(bytes).unwrap();
+        // Where the system has no huge pages, the limit is lower.
+        let _ = large.advise(Advice::HugePage);
+        &mut large
+    };
     let shared = Shared(to.as_mut_ptr(), bytes);
     pieces(bytes, threads, |piece| {
         // More than there is when rows are taken several times.
