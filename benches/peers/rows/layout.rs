@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::rc::Rc;
 
 use ndarray::{Array1, ArrayView2, ArrayViewMut2, ShapeBuilder};
 use ndarray_mmap::{MmapArray, MmapArrayMut};
@@ -24,28 +25,47 @@ fn transpose(s: &Settings, new: bool) -> Row {
     let side = side::<f64>(s);
     let bytes = side * side * 8;
     let (file, before) = if new { ("a new file", Before::Nothing) } else { ("a file", Before::Zeros(bytes)) };
-    let (a, b, plain_a, plain_b) = (s.path::<f64>("a"), s.path::<f64>("t"), s.path::<f64>("a"), s.path::<f64>("t"));
-    let open = move || unsafe {
-        let shape = (side, side);
-        let b = if new {
-            MmapArrayMut::<f64>::create(&b, shape).unwrap()
+    let [a, b, plain_a, plain_b] = ["a", "t", "a", "t"].map(|stem| s.path::<f64>(stem));
+    let open = Rc::new(move || unsafe {
+        if new {
+            MmapArrayMut::<f64>::create(&b, (side, side)).unwrap()
         } else {
-            MmapArrayMut::<f64>::options().shape(shape).open(&b).unwrap()
-        };
-        (MmapArray::<f64>::options().shape(shape).open(&a).unwrap(), b)
+            MmapArrayMut::<f64>::options().shape((side, side)).open(&b).unwrap()
+        }
+    });
+    let open_plain = Rc::new(move || if new { map_new(&plain_b, bytes) } else { map_mut(&plain_b) });
+    // A file that is there is opened once; a new one is made by each pass, and closed.
+    let (first, first_plain) = (Rc::clone(&open), Rc::clone(&open_plain));
+    let array = move || unsafe { MmapArray::<f64>::options().shape((side, side)).open(&a).unwrap() };
+    let target = format!("b = m('t.f8', '{}', shape=({side}, {side}))", if new { "w+" } else { "r+" });
+    let source = format!("a = m('a.f8', shape=({side}, {side}))");
+    let (open_numpy, pass_numpy) = if new {
+        (source, format!("{target}\nb[...] = a.T"))
+    } else {
+        (format!("{source}; {target}"), "b[...] = a.T".to_owned())
     };
-    let plain = move || (map(&plain_a), if new { map_new(&plain_b, bytes) } else { map_mut(&plain_b) });
-    let mode = if new { "w+" } else { "r+" };
-    let shape = format!("shape=({side}, {side})");
     Row::new(s, format!("transpose f8, into {file}"))
         .reads::<f64>(s, "a")
         .writes(s.path::<f64>("t"), bytes, before)
-        .ours(open, |(a, b), _| b.assign_tiled(&a.t()).unwrap())
-        .other("ndarray", plain, move |(a, b)| {
-            let a = ArrayView2::<f64>::from_shape((side, side), &bytemuck::cast_slice(a)[..side * side]).unwrap();
-            ArrayViewMut2::from_shape((side, side), bytemuck::cast_slice_mut(b)).unwrap().assign(&a.t());
-        })
-        .python("NumPy", &format!("a = m('a.f8', {shape}); b = m('t.f8', '{mode}', {shape})"), "b[...] = a.T")
+        .ours(
+            move || (array(), (!new).then(|| first())),
+            move |(a, b), _| {
+                let mut made = None;
+                let b = b.as_mut().unwrap_or_else(|| made.insert(open()));
+                b.assign_tiled(&a.t()).unwrap();
+            },
+        )
+        .other(
+            "ndarray",
+            move || (map(&plain_a), (!new).then(|| first_plain())),
+            move |(a, b)| {
+                let mut made = None;
+                let b = b.as_mut().unwrap_or_else(|| made.insert(open_plain()));
+                let a = ArrayView2::<f64>::from_shape((side, side), &bytemuck::cast_slice(a)[..side * side]).unwrap();
+                ArrayViewMut2::from_shape((side, side), bytemuck::cast_slice_mut(b)).unwrap().assign(&a.t());
+            },
+        )
+        .python("NumPy", &open_numpy, &pass_numpy)
         .limit(s, if new { Limit::CopyToNew } else { Limit::Copy })
 }
 
