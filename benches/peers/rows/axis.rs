@@ -24,6 +24,12 @@ pub fn rows(s: &Settings) -> Vec<Row> {
     rows.extend(means_f4.map(|shape| mean_axis::<f32, Ix2>(s, shape)));
     rows.push(mean_axis::<f32, Ix3>(s, Shape::middle::<f32>(s)));
     rows.extend(sums_i2.map(|shape| sum_axis(s, shape)));
+    rows.extend([f8(1024, 0), f8(1024, 1), f8(4, 0), f8(1024, 0).in_fortran_order()].map(|shape| var_axis(s, shape)));
+    rows.push(std_axis(s, f8(1024, 0)));
+    rows.extend([f4(1024, 0), f4(1024, 1)].map(|shape| var_axis_of_f4(s, shape)));
+    rows.extend([f8(1024, 0), f8(1024, 1), f8(4, 0)].map(|shape| min_max_axis::<f64>(s, shape)));
+    rows.extend([f4(1024, 0), f4(3, 1)].map(|shape| min_max_axis::<f32>(s, shape)));
+    rows.extend([i2(1024, 0), i2(1024, 1)].map(|shape| min_max_axis::<i16>(s, shape)));
     rows
 }
 
@@ -79,6 +85,42 @@ fn sum_axis(s: &Settings, shape: Shape<Ix2>) -> Row {
     let row = row(s, "sum_axis", shape, ours, "return a.sum(AXIS)");
     // ndarray's own `sum_axis` would overflow.
     by_ndarray(row, s, shape, |view, axis| view.fold_axis(axis, 0, |sum: &i64, &x: &i16| sum + i64::from(x)))
+}
+
+fn var_axis(s: &Settings, shape: Shape<Ix2>) -> Row {
+    let ours = |blocks: Blocks<'_, f64, Ix2>, axis| blocks.var_axis(axis, 0.0);
+    let row = row(s, "var_axis", shape, ours, "return a.var(AXIS)");
+    by_ndarray(row, s, shape, |view: ArrayView<'_, f64, Ix2>, axis| view.var_axis(axis, 0.0))
+}
+
+fn std_axis(s: &Settings, shape: Shape<Ix2>) -> Row {
+    let ours = |blocks: Blocks<'_, f64, Ix2>, axis| blocks.std_axis(axis, 0.0);
+    let row = row(s, "std_axis", shape, ours, "return a.std(AXIS)");
+    by_ndarray(row, s, shape, |view: ArrayView<'_, f64, Ix2>, axis| view.std_axis(axis, 0.0))
+}
+
+/// Not beside ndarray, which computes it in `f32`: of so many elements it is wrong.
+fn var_axis_of_f4(s: &Settings, shape: Shape<Ix2>) -> Row {
+    row(s, "var_axis", shape, |blocks: Blocks<'_, f32, Ix2>, axis| blocks.var_axis(axis, 0.0), "return a.var(AXIS)")
+}
+
+fn min_max_axis<A: Element + PartialOrd>(s: &Settings, shape: Shape<Ix2>) -> Row {
+    let ours = |blocks: Blocks<'_, A, Ix2>, axis| blocks.min_max_axis(axis);
+    let row = row(s, "min_max_axis", shape, ours, "return a.min(AXIS), a.max(AXIS)");
+    by_ndarray(row, s, shape, |view: ArrayView<'_, A, Ix2>, axis| {
+        let both = if view.stride_of(axis) == 1 {
+            view.map_axis(axis, |lane| lane.fold((lane[0], lane[0]), extremes))
+        } else {
+            let mut both = view.index_axis(axis, 0).mapv(|x| (x, x));
+            view.axis_iter(axis).for_each(|row| both.zip_mut_with(&row, |b, x| *b = extremes(*b, x)));
+            both
+        };
+        (both.mapv(|(least, _)| least), both.mapv(|(_, most)| most))
+    })
+}
+
+fn extremes<A: PartialOrd + Copy>((least, most): (A, A), &x: &A) -> (A, A) {
+    (if x < least { x } else { least }, if x > most { x } else { most })
 }
 
 /// A row with the file, this crate, the limit, and NumPy: a statement with `AXIS` in place of the axis.
