@@ -1,52 +1,51 @@
-//! Scattered rows, columns or elements, gathered into an array: read in the order of the file, many at a time.
+//! Scattered rows, columns or elements, gathered into an array: what is in memory is copied, the rest read from the file.
 
-use std::mem::take;
+mod copy;
+mod read;
+
 use std::ops::Range;
-use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use bytemuck::AnyBitPattern;
 use ndarray::{Array, Axis, Dimension};
 
+use crate::arch::dispatch::{Kernel, dispatch};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
-use crate::parallel::{Threads, lock, run_jobs};
-use crate::storage::Storage;
+use crate::storage::{Storage, mapping::prefer_huge_pages};
 
-/// Threads that wait for the disk: solid-state disks reach their full speed with about so many requests in their queue
-/// (bench `tile`, "cold, random rows").
-const READ_THREADS: usize = 32;
+/// From this size on, in bytes, a result is put into huge pages: it saves page faults, as NumPy does for its arrays.
+const MIN_HUGE: usize = 4 * 1024 * 1024;
 
-/// For fewer runs a thread costs more than it saves.
-const MIN_RUNS_PER_THREAD: usize = 4;
+/// Bytes that are copied before the clock is looked at, at most: they stay in a core's own cache.
+const PIECE: usize = 64 * 1024;
 
-/// A gap in the file, in bytes, that takes less time to read than a request of its own.
-const MAX_GAP: usize = 8 * 1024;
+/// Runs that are copied before the clock is looked at, at most.
+const MOST_RUNS: usize = 1024;
 
-/// Bytes read at a time: fits in a core's own cache, in which the elements are copied from it.
-const BUFFER: usize = 128 * 1024;
+/// The first piece is one run, and each later one so many times as long as all before it: few page faults happen before one
+/// is noticed.
+const GROWTH: usize = 3;
 
-/// Runs that are sorted together, at least: this bounds the memory that sorting takes (1.5 MiB).
-const SORTED_RUNS: usize = 1 << 16;
+/// A piece that takes longer had to wait for the disk, or for new memory.
+const SLOW: Duration = Duration::from_micros(200);
 
-/// Runs that make up a job.
-const RUNS_PER_JOB: usize = 16;
-
-/// Runs in memory that are requested before the first of them is copied: enough to fill the queue of a disk.
-const RUNS_AHEAD: usize = 64;
-
-/// Consecutive elements of the source that are needed: where they start, and where they go.
-type Run<'a, A> = (usize, &'a mut [A]);
+/// The number of pages to ask about then.
+const SLOW_SAMPLES: usize = 8;
 
 impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// A new array of the elements at some indices of an axis, in the order of the indices, which may repeat: NumPy's
     /// `a[indices]`, `a[:, indices]` and so on, or `np.take`.
     ///
-    /// If the array is not in memory, only the pages that are needed are read: in the order of the file, and many at a
-    /// time, which is several times faster than one after the other. One column of a C-order matrix is
-    /// `gather(Axis(1), &[j])`.
+    /// What is in memory is copied, on the calling thread. If the array is not in memory, only the pages that are needed are
+    /// read: in the order of the file, and many at a time, on threads that wait for the disk; that is several times faster
+    /// than one after the other. A sample of the pages decides, and the clock: when copying takes as long as waiting for the
+    /// disk, the rest is asked about again. (A file that the system tells nothing about, because it is another user's and
+    /// read-only, is read.) One column of a C-order matrix is `gather(Axis(1), &[j])`.
     ///
-    /// The result has the order of the array.
+    /// The result has the order of the array. Beside it, only what is read takes memory: 24 bytes for each run of consecutive
+    /// elements, of about 65,000 runs at a time or all that one pass over the indices needs.
     ///
     /// # Errors
     /// - [`ErrorKind::InvalidInput`] for an axis or an index that the array does not have; the message names it.
@@ -78,11 +77,13 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.check_poison()?;
         self.check_indices(axis, indices)?;
         let layout = self.layout().with_axis(axis, indices.len())?;
-        let mut elements = Vec::new();
         let count = layout.bytes() / size_of::<A>();
+        let mut elements = Vec::new();
         let out_of_memory = |_| Error::io("cannot allocate memory", std::io::ErrorKind::OutOfMemory.into());
         elements.try_reserve_exact(count).map_err(out_of_memory)?;
-        elements.resize(count, A::zeroed());
+        if layout.bytes() >= MIN_HUGE {
+            prefer_huge_pages(elements.spare_capacity_mut());
+        }
         if count > 0 {
             let gather = Gather::new(self.layout().axes(), self.layout().order(), axis, indices);
             gather.fill(self.view().to_slice_memory_order().unwrap_or_default(), self.storage(), &mut elements)?;
@@ -96,11 +97,30 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
             let message = format!("axis {axis} is out of range for an array of {} dimensions", axes.len());
             return Err(Error::new(ErrorKind::InvalidInput, message));
         };
-        if let Some(index) = indices.iter().find(|&&index| index >= len) {
+        let out_of_range = |&&index: &&usize| index >= len;
+        if dispatch(AnyOutOfRange { indices, len })
+            && let Some(index) = indices.iter().find(out_of_range)
+        {
             let message = format!("index {index} is out of range for axis {axis}, which has length {len}");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         Ok(())
+    }
+}
+
+/// Whether any index is too large.
+struct AnyOutOfRange<'a> {
+    indices: &'a [usize],
+    len: usize,
+}
+
+impl Kernel for AnyOutOfRange<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        // Without a branch for each index the compiler compares many at once.
+        self.indices.iter().fold(false, |any, &index| any | (index >= self.len))
     }
 }
 
@@ -121,111 +141,67 @@ impl<'a> Gather<'a> {
         Self { len: axes[axis.index()], run: inner.iter().product(), indices }
     }
 
-    /// Fills `to` from all elements of the array, both in memory order.
-    fn fill<A: AnyBitPattern + Send>(&self, from: &[A], storage: &Storage, to: &mut [A]) -> Result<()> {
-        let slab = self.indices.len() * self.run;
-        let slabs = (SORTED_RUNS / self.indices.len()).max(1);
-        let absent = self.looks_absent::<A>(from.len(), storage);
-        for (n, to) in to.chunks_mut(slab.saturating_mul(slabs)).enumerate() {
-            let mut runs = self.runs(n * slabs, to);
-            runs.sort_unstable_by_key(|(start, _)| *start);
-            if absent && storage.can_read_at() {
-                read(storage, &mut runs)?;
-            } else {
-                copy(from, storage, absent, &mut runs);
+    /// How many runs are needed, of an array of so many elements.
+    fn count(&self, elements: usize) -> usize {
+        elements / (self.len * self.run) * self.indices.len()
+    }
+
+    /// Where the `n`th run starts: its first element.
+    fn start(&self, n: usize) -> usize {
+        let (slab, index) = (n / self.indices.len(), self.indices[n % self.indices.len()]);
+        (slab * self.len + index) * self.run
+    }
+
+    /// Fills `to`, which is empty, from all elements of the array, both in memory order.
+    fn fill<A: AnyBitPattern + Send>(&self, from: &[A], storage: &Storage, to: &mut Vec<A>) -> Result<()> {
+        let count = self.count(from.len());
+        let copied = self.copy_present(from, storage, to);
+        if copied < count {
+            to.resize(count * self.run, A::zeroed());
+            self.bring_in(from, storage, copied, &mut to[copied * self.run..])?;
+        }
+        Ok(())
+    }
+
+    /// Copies runs in their order, as long as they seem to be in memory. Returns how many.
+    ///
+    /// If the sample is wrong, a page fault reads much more than is needed, and only one at a time: the clock shows it.
+    fn copy_present<A: AnyBitPattern>(&self, from: &[A], storage: &Storage, to: &mut Vec<A>) -> usize {
+        let count = self.count(from.len());
+        let of_file = storage.is_of_file();
+        if of_file && self.look_absent::<A>(0..count, storage.sample_size(), storage) {
+            return 0;
+        }
+        let most = (PIECE / (self.run * size_of::<A>())).clamp(1, MOST_RUNS);
+        let mut done = 0;
+        let mut before = of_file.then(Instant::now);
+        while done < count {
+            let piece = if of_file { (done * GROWTH).clamp(1, most) } else { most };
+            done += self.copy_piece(from, done, piece, to);
+            if let Some(before) = &mut before {
+                let now = Instant::now();
+                if now.duration_since(std::mem::replace(before, now)) > SLOW {
+                    storage.note_presence(false);
+                    if self.look_absent::<A>(done..count, SLOW_SAMPLES, storage) {
+                        break;
+                    }
+                }
             }
         }
-        Ok(())
+        done
     }
 
-    /// The runs of some slabs, from the `first` on.
-    fn runs<'t, A>(&self, first: usize, to: &'t mut [A]) -> Vec<Run<'t, A>> {
-        let slabs = to.chunks_exact_mut(self.indices.len() * self.run).zip(first..);
-        let runs = slabs.flat_map(|(to, slab)| {
-            let starts = self.indices.iter().map(move |&index| (slab * self.len + index) * self.run);
-            starts.zip(to.chunks_exact_mut(self.run))
-        });
-        runs.collect()
-    }
-
-    /// Whether any run of a small sample is not in memory, or the system does not report it.
-    fn looks_absent<A>(&self, elements: usize, storage: &Storage) -> bool {
-        const SAMPLES: usize = 16;
-        let slabs = elements / (self.len * self.run);
-        let runs = slabs * self.indices.len();
-        let mut samples = (0..runs).step_by(runs.div_ceil(SAMPLES));
-        let is_absent = |run: usize| {
-            let (slab, index) = (run / self.indices.len(), self.indices[run % self.indices.len()]);
-            !storage.is_present((slab * self.len + index) * self.run * size_of::<A>())
-        };
-        storage.is_of_file() && (samples.any(is_absent) || !storage.reports_residency())
-    }
-}
-
-/// Copies sorted runs. If they may not be in memory, they are requested a little ahead.
-fn copy<A: Copy>(from: &[A], storage: &Storage, absent: bool, runs: &mut [Run<'_, A>]) {
-    for runs in runs.chunks_mut(RUNS_AHEAD) {
-        if absent {
-            runs.iter().for_each(|(start, to)| storage.will_need(bytes_of::<A>(*start..*start + to.len())));
+    /// Whether any run of a sample is not in memory, or the system does not report it.
+    fn look_absent<A>(&self, runs: Range<usize>, samples: usize, storage: &Storage) -> bool {
+        if runs.is_empty() || samples == 0 {
+            return false;
         }
-        runs.iter_mut().for_each(|(start, to)| to.copy_from_slice(&from[*start..*start + to.len()]));
+        let mut sample = runs.clone().step_by(runs.len().div_ceil(samples));
+        let absent = sample.any(|run| !storage.is_present(self.start(run) * size_of::<A>()));
+        let absent = absent || !storage.reports_residency();
+        storage.note_presence(!absent);
+        absent
     }
-}
-
-/// Reads sorted runs from the file, on many threads.
-fn read<A: AnyBitPattern + Send>(storage: &Storage, runs: &mut [Run<'_, A>]) -> Result<()> {
-    let threads = runs.len().div_ceil(MIN_RUNS_PER_THREAD).min(READ_THREADS);
-    let jobs = Mutex::new(runs.chunks_mut(runs.len().div_ceil(threads).min(RUNS_PER_JOB)));
-    let threads = Threads::Own { count: threads, name: "gather" };
-    let next = || lock(&jobs).next();
-    let read = |buffer: &mut _, runs| near(runs).try_for_each(|group| read_group(storage, group, buffer));
-    run_jobs(threads, Vec::new, next, read).map(drop)
-}
-
-/// Splits sorted runs into groups that are worth one read each.
-fn near<'p, 'a, A>(mut runs: &'p mut [Run<'a, A>]) -> impl Iterator<Item = &'p mut [Run<'a, A>]> {
-    std::iter::from_fn(move || {
-        let (first, _) = runs.first()?;
-        let begins_group = |i: &usize| {
-            let (before, (start, to)) = (&runs[*i - 1], &runs[*i]);
-            let gap = start.saturating_sub(before.0 + before.1.len()) * size_of::<A>();
-            gap > MAX_GAP || (start + to.len() - first) * size_of::<A>() > BUFFER
-        };
-        let end = (1..runs.len()).find(begins_group).unwrap_or(runs.len());
-        let (group, rest) = take(&mut runs).split_at_mut(end);
-        runs = rest;
-        Some(group)
-    })
-}
-
-/// Reads a group of runs at once; a run longer than the buffer, which is alone in its group, by parts.
-fn read_group<A: AnyBitPattern>(storage: &Storage, group: &mut [Run<'_, A>], buffer: &mut Vec<u8>) -> Result<()> {
-    let size = size_of::<A>();
-    let mut get = |elements: Range<usize>, to: &mut dyn FnMut(&[u8])| {
-        let bytes = bytes_of::<A>(elements);
-        buffer.resize(bytes.len(), 0);
-        storage.read_at(buffer, bytes.start)?;
-        to(buffer);
-        Ok(())
-    };
-    let put = |bytes: &[u8], to: &mut [A]| {
-        to.iter_mut().zip(bytes.chunks_exact(size)).for_each(|(to, bytes)| *to = bytemuck::pod_read_unaligned(bytes));
-    };
-    if let [(start, to)] = group {
-        let step = (BUFFER / size).max(1);
-        return to.chunks_mut(step).enumerate().try_for_each(|(n, to)| {
-            let from = *start + n * step;
-            get(from..from + to.len(), &mut |bytes| put(bytes, to))
-        });
-    }
-    let (first, end) = (group[0].0, group.iter().map(|(start, to)| start + to.len()).max().unwrap_or_default());
-    get(first..end, &mut |bytes| {
-        group.iter_mut().for_each(|(start, to)| put(&bytes[(*start - first) * size..], to));
-    })
-}
-
-fn bytes_of<A>(elements: Range<usize>) -> Range<usize> {
-    elements.start * size_of::<A>()..elements.end * size_of::<A>()
 }
 
 #[cfg(test)]
@@ -246,9 +222,10 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn reading_the_file_gives_what_memory_shows(
+        fn what_is_copied_and_then_read_is_what_memory_shows(
             axes in prop_oneof![prop::collection::vec(1..9_usize, 1..6), prop::collection::vec(1..600_usize, 2..3)],
             fortran in any::<bool>(), axis in any::<usize>(), indices in prop::collection::vec(any::<usize>(), 1..60),
+            copied in any::<usize>(), piece in 1..2000_usize,
         ) {
             let a = scratch(&axes, fortran);
             let axis = axis % axes.len();
@@ -258,39 +235,43 @@ mod tests {
 
             let layout = a.layout().with_axis(Axis(axis), indices.len()).unwrap();
             let gather = Gather::new(&axes, a.layout().order(), Axis(axis), &indices);
+            let (view, storage) = (a.view(), a.storage());
+            let from = view.to_slice_memory_order().unwrap();
+            let count = gather.count(from.len());
+            let copied = copied % (count + 1);
             for through_file in [true, false] {
-                let mut elements = vec![0; expected.len()];
-                let mut runs = gather.runs(0, &mut elements);
-                runs.sort_unstable_by_key(|(start, _)| *start);
+                let mut elements = Vec::new();
+                let mut done = 0;
+                while done < copied {
+                    done += gather.copy_piece(from, done, piece.min(copied - done), &mut elements);
+                }
+                prop_assert_eq!(elements.len(), copied * gather.run);
+                elements.resize(expected.len(), 0);
+                let rest = &mut elements[copied * gather.run..];
                 if through_file {
-                    read(a.storage(), &mut runs).unwrap();
+                    gather.bring_in(from, storage, copied, rest).unwrap();
                 } else {
-                    copy(a.view().to_slice_memory_order().unwrap(), a.storage(), true, &mut runs);
+                    read::request_and_copy(from, storage, &mut gather.sorted_runs(copied, rest));
                 }
                 prop_assert_eq!(&ArrayD::from_shape_vec(layout.to_shape(), elements).unwrap(), &expected);
             }
         }
     }
 
+    /// What is copied by mistake is slow, and then the rest is asked about: the wrong guess is not made again.
     #[test]
-    fn runs_that_are_near_are_read_together_and_others_alone() {
-        let mut memory = [[0_u8; 100]; 6];
-        let starts = [0, 100, 150, 5_000, 20_000, 20_000];
-        let mut runs: Vec<Run<'_, u8>> = starts.into_iter().zip(memory.iter_mut().map(|m| &mut m[..])).collect();
-        let groups: Vec<usize> = near(&mut runs).map(|group| group.len()).collect();
-        assert_eq!(groups, [4, 2]);
-
-        let mut memory = vec![0_u8; 4 * BUFFER];
-        let mut runs: Vec<Run<'_, u8>> = (0..).step_by(BUFFER).zip(memory.chunks_mut(BUFFER)).collect();
-        assert_eq!(near(&mut runs).count(), 4);
-    }
-
-    #[test]
-    fn rows_longer_than_a_buffer_are_read_whole() {
-        let a = scratch(&[5, 100_000], false);
-        let mut elements = vec![0; 300_000];
-        let mut runs = Gather { len: 5, run: 100_000, indices: &[1, 2, 4] }.runs(0, &mut elements);
-        read(a.storage(), &mut runs).unwrap();
-        assert_eq!(ArrayD::from_shape_vec(vec![3, 100_000], elements).unwrap(), a.select(Axis(0), &[1, 2, 4]));
+    fn the_sample_shrinks_while_all_is_in_memory_and_grows_back_when_something_is_not() {
+        let a = scratch(&[50, 70], false);
+        let storage = a.storage();
+        let sizes = [16, 8, 4, 2, 1, 0, 0];
+        for size in sizes {
+            assert_eq!(storage.sample_size(), size);
+            storage.note_presence(true);
+        }
+        storage.note_presence(false);
+        assert_eq!(storage.sample_size(), Storage::SAMPLES);
+        sizes.iter().for_each(|_| storage.note_presence(true));
+        a.evict().unwrap();
+        assert_eq!(storage.sample_size(), Storage::SAMPLES);
     }
 }

@@ -16,6 +16,8 @@ mod fault;
 pub(crate) mod mapping;
 #[deny(unsafe_code)]
 mod prefetch;
+#[deny(unsafe_code)]
+mod presence;
 
 use std::io;
 use std::marker::PhantomData;
@@ -35,6 +37,7 @@ use crate::sys::{self, memory::reports_residency};
 pub use mapping::Advice;
 use mapping::Mapping;
 pub(crate) use prefetch::PrefetchSource;
+use presence::Presence;
 
 /// The memory of one array, the file that it shows, and what is known of the way from the one to the other.
 ///
@@ -53,6 +56,7 @@ pub(crate) struct Storage {
     /// Held while the system is asked what was written. It reports a failure once to each open file, whatever range it was
     /// asked about, so the next to ask must find it noted.
     asking: Mutex<()>,
+    presence: Presence,
 }
 
 impl Storage {
@@ -68,7 +72,8 @@ impl Storage {
     }
 
     fn new(mapping: Mapping, file: Option<ArrayFile>, path: Option<PathBuf>, offset: u64) -> Self {
-        Self { mapping, file, path, offset, poisoned: AtomicBool::new(false), asking: Mutex::default() }
+        let (poisoned, asking, presence) = Default::default();
+        Self { mapping, file, path, offset, poisoned, asking, presence }
     }
 
     /// Demands 1 to 3 of `mapping` say what it points to.
@@ -273,6 +278,7 @@ impl Storage {
     /// The outer error is one of write-back.
     fn evict_if_possible(&self, range: Range<usize>) -> Result<Result<()>> {
         let evicts = self.mapping.is_shared() && self.is_written(range.clone())?;
+        self.note_presence(false);
         Ok(if evicts { self.naming(self.mapping.evict(range)) } else { Ok(()) })
     }
 
@@ -339,9 +345,7 @@ impl Storage {
 
     /// Whether the array seems to be in memory, judging by a sample of its pages.
     pub(crate) fn seems_present(&self) -> bool {
-        // A system call each: 16 take a few microseconds.
-        const SAMPLES: usize = 16;
-        let step = (self.len() / SAMPLES).max(1);
+        let step = (self.len() / Self::SAMPLES).max(1);
         (0..self.len()).step_by(step).all(|byte| self.is_present(byte))
     }
 

@@ -30,7 +30,7 @@ use crate::storage::fault::{FaultHandle, MappedFile};
 use crate::sys::mapping as system;
 
 pub use crate::sys::mapping::Advice;
-pub(crate) use crate::sys::mapping::will_need;
+pub(crate) use crate::sys::mapping::{prefer_huge_pages, will_need};
 
 /// Owns the memory of one array.
 #[derive(Debug)]

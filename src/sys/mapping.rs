@@ -9,12 +9,13 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use memmap2::MmapRaw;
 
 pub(crate) use hints::{advise, evict, will_need};
-pub(crate) use linux::{populate, prefer_large_pages, remap};
+pub(crate) use linux::{populate, prefer_huge_pages, prefer_large_pages, remap};
 pub(crate) use residency::resident_fraction;
 pub(crate) use writeback::start_writeback;
 
@@ -113,6 +114,17 @@ mod linux {
     pub(crate) fn prefer_large_pages(map: &MmapRaw) {
         let _ = map.advise(memmap2::Advice::HugePage);
     }
+
+    /// Asks for huge pages for memory of any kind that is not used yet, and what else is in its first and last page. A hint.
+    pub(crate) fn prefer_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
+        let bytes = memory.as_mut_ptr_range();
+        let page = rustix::param::page_size();
+        let first = bytes.start.map_addr(|a| a / page * page);
+        if !bytes.is_empty() {
+            // SAFETY: (1) this advice changes no byte.
+            unsafe { libc::madvise(first.cast(), bytes.end.addr() - first.addr(), libc::MADV_HUGEPAGE) };
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -128,6 +140,8 @@ mod linux {
     }
 
     pub(crate) fn prefer_large_pages(_: &MmapRaw) {}
+
+    pub(crate) fn prefer_huge_pages<T>(_: &mut [MaybeUninit<T>]) {}
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,15 +1,17 @@
 //! Gathering: what ndarray selects, from every mode, whether the file is in memory or not.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::support::arrays::expect_err;
-use bytemuck::{AnyBitPattern, Zeroable};
+use bytemuck::{AnyBitPattern, Pod, Zeroable};
 use ndarray::prelude::*;
 use ndarray_mmap::{
     ErrorKind, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged,
     mode::{OpenExisting, Supports},
 };
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 const OFFSET: usize = 40;
@@ -91,6 +93,102 @@ fn what_was_stored_a_moment_ago_is_gathered() {
     values[[3, 3]] = 33;
     let rows: Vec<_> = (0..2000).step_by(3).chain([5, 700]).collect();
     assert_eq!(private.gather(Axis(0), &rows).unwrap(), values.select(Axis(0), &rows));
+}
+
+/// What is in memory of the file when it is gathered from.
+#[derive(Clone, Copy, Debug)]
+enum Cached {
+    All,
+    None,
+    EveryOtherPart,
+}
+
+/// Gathers elements of one type, of every axis and in every way, from a file of `shape`.
+fn assert_all_gathered<A>(path: &Path, shape: &[usize], fortran: bool, cached: Cached, picked: &[usize])
+where
+    A: Pod + PartialEq + Debug + Send + Sync,
+{
+    let shaped = || IxDyn(shape).set_f(fortran);
+    // SAFETY: nobody else knows the file.
+    let mapped: MmapArray<A> = unsafe { MmapArray::<A>::options().shape(shaped()).open(path).unwrap() };
+    // SAFETY: as above.
+    let private: MmapArrayCow<A> = unsafe { MmapArrayCow::<A>::options().shape(shaped()).open(path).unwrap() };
+    let loaded = MmapArray::<A>::options().shape(shaped()).load(path).unwrap();
+    for (axis, len) in shape.iter().enumerate() {
+        let indices: Vec<_> = picked.iter().map(|index| index % len).collect();
+        let expected = loaded.select(Axis(axis), &indices);
+        mapped.evict().unwrap();
+        chill(path);
+        match cached {
+            Cached::All => drop(std::fs::read(path).unwrap()),
+            Cached::None => {}
+            Cached::EveryOtherPart => touch(&mapped),
+        }
+        assert_eq!(mapped.gather(Axis(axis), &indices).unwrap(), expected);
+        assert_eq!(private.gather(Axis(axis), &indices).unwrap(), expected);
+        assert_eq!(loaded.gather(Axis(axis), &indices).unwrap(), expected);
+    }
+}
+
+fn touch<A: AnyBitPattern>(a: &MmapArray<A>) {
+    let elements = a.as_slice_memory_order().unwrap();
+    let part = (64 * 1024 / size_of::<A>()).max(1);
+    std::hint::black_box(elements.iter().step_by(2 * part).copied().collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn elements_of_every_size_are_gathered_from_every_axis_and_order(
+        inner in prop_oneof![Just(1_usize), 2..=4_usize, Just(8), Just(16), 5..=40_usize, Just(300)],
+        middle in 1..=20_usize,
+        fortran in any::<bool>(),
+        cached in prop_oneof![Just(Cached::All), Just(Cached::None), Just(Cached::EveryOtherPart)],
+        picked in prop_oneof![
+            prop::collection::vec(any::<usize>(), 1..20),
+            prop::collection::vec(any::<usize>(), 200..3000),
+            (0..3000_usize).prop_map(|n| (0..n).collect()),
+            (1..3000_usize).prop_map(|n| (0..n).rev().collect()),
+            (1..3000_usize).prop_map(|n| vec![29; n]),
+        ],
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let outer = 30;
+        let mut shape = [outer, middle, inner];
+        if fortran {
+            shape.reverse();
+        }
+        let bytes: Vec<u8> = (0..outer * middle * inner * 16).map(|n| (n * 7 + n / 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        for shape in [&shape[..], &[shape.iter().product()]] {
+            assert_all_gathered::<u8>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<u16>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<[u8; 3]>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<u32>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<u64>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<[u32; 3]>(&path, shape, fortran, cached, &picked);
+            assert_all_gathered::<u128>(&path, shape, fortran, cached, &picked);
+        }
+    }
+}
+
+/// Only the first pages are in memory, so the first runs are copied; the sample may not show it.
+#[test]
+fn rows_that_are_in_memory_and_then_others_are_gathered() {
+    let (_folder, path, values) = file();
+    let rows: Vec<_> = (0..2000).collect();
+    for cached in [0, 1, 500, 1999] {
+        let a: MmapArray<u32, Ix2> = opened(&path, 300);
+        for _often_present in 0..6 {
+            a.gather(Axis(0), &rows).unwrap();
+        }
+        chill(&path);
+        std::hint::black_box(a.slice(s![..cached, ..]).to_owned());
+        assert_eq!(a.gather(Axis(0), &rows).unwrap(), values);
+        assert_eq!(a.gather(Axis(1), &[7, 299]).unwrap(), values.select(Axis(1), &[7, 299]));
+    }
 }
 
 #[test]
