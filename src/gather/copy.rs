@@ -7,6 +7,12 @@ use super::Gather;
 /// Short runs that are copied by one step of a loop, without waiting for each other.
 const TOGETHER: usize = 8;
 
+/// Runs of more bytes than a register has are copied one by one.
+const MAX_TOGETHER: usize = 8;
+
+/// For fewer indices than [`TOGETHER`] a pass for each is faster, as long as its steps, in bytes, stay within a page.
+const MAX_STEP: usize = 4096;
+
 /// Runs of at least so many bytes are stored to memory that is not in the processor's cache as fast as to memory that is.
 const MIN_LONG: usize = 256;
 
@@ -47,16 +53,19 @@ fn copy_runs<A: AnyBitPattern, const RUN: usize>(slabs: &[A], len: usize, indice
     let (before, n) = (to.len(), indices.len());
     to.resize(before + slabs.len() / len * n * RUN, A::zeroed());
     let (runs, _) = to[before..].as_chunks_mut::<RUN>();
-    if n < TOGETHER {
+    if n < TOGETHER && len * size_of::<[A; RUN]>() <= MAX_STEP {
         for (k, &index) in indices.iter().enumerate() {
             let runs = runs[k..].iter_mut().step_by(n);
             runs.zip(slabs[index..].iter().step_by(len)).for_each(|(run, from)| *run = *from);
         }
         return;
     }
-    let (indices, last_indices) = indices.as_chunks::<TOGETHER>();
+    let together = if size_of::<[A; RUN]>() <= MAX_TOGETHER { n / TOGETHER * TOGETHER } else { 0 };
+    let (indices, last_indices) = indices.split_at(together);
+    let (indices, _) = indices.as_chunks::<TOGETHER>();
     for (slab, runs) in slabs.chunks_exact(len).zip(runs.chunks_exact_mut(n)) {
-        let (runs, last_runs) = runs.as_chunks_mut::<TOGETHER>();
+        let (runs, last_runs) = runs.split_at_mut(together);
+        let (runs, _) = runs.as_chunks_mut::<TOGETHER>();
         runs.iter_mut().zip(indices).for_each(|(runs, indices)| *runs = indices.map(|index| slab[index]));
         last_runs.iter_mut().zip(last_indices).for_each(|(run, &index)| *run = slab[index]);
     }
