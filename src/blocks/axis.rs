@@ -15,6 +15,7 @@ use super::{Blocks, DEFAULT_BYTES};
 use crate::arch::dispatch::dispatch;
 use crate::layout::{Order, axes};
 use crate::parallel::{Threads, lock, run_jobs};
+use crate::sys::memory::vec_with_room;
 
 /// What a pass holds of the array's rows at a time, at most, if results of all lanes go through all blocks.
 const MOST_BYTES: usize = 16 << 20;
@@ -129,8 +130,15 @@ impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
             let empty = || Array::from_shape_simple_fn(self.layout.dim().remove_axis(axis), || unreachable!());
             return Some((empty(), empty()));
         };
+        let order = self.layout.order();
         let both = self.reduce_axis(axis, LaneMinMax, (first, first), move |both, _| both.unwrap_or((first, first)));
-        Some((both.map(|both| both.0), both.map(|both| both.1)))
+        let only = |one: fn(&(A, A)) -> A| {
+            let mut values = room(both.len(), both.shape());
+            values.extend(both.as_slice_memory_order().unwrap_or_default().iter().map(one));
+            let shape = both.raw_dim().set_f(order == Order::F);
+            Array::from_shape_vec(shape, values).expect("as many as both")
+        };
+        Some((only(|both| both.0), only(|both| both.1)))
     }
 }
 
@@ -159,9 +167,9 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         let lanes = Lanes::new(axes(dim), axis.index(), order);
         let finish = move |part| finish(part, lanes.length);
         // Before the pass: if there is no memory for the results, it is of no use.
-        let mut results = filled(lanes.count(), axes(&shape), none);
+        let mut results = room(lanes.count(), axes(&shape));
         if lanes.length == 0 {
-            results.fill_with(|| finish(R::Part::default()));
+            results.resize(lanes.count(), finish(R::Part::default()));
         } else if !self.elements.is_empty() {
             let bytes = self.block_bytes();
             let (evict, keep_cached) = self.options.decide(self.storage.len());
@@ -170,7 +178,7 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             // Columns are far from each other. A pass that evicts goes through memory in order.
             let of_a_row = if evict { usize::MAX } else { BYTES_OF_ROW / item };
             match lanes.shares(bytes / item, of_a_row.max(1)) {
-                Some(shares) => self.reduce_shares(lanes, &shares, reduction, finish, &mut results),
+                Some(shares) => self.reduce_shares(lanes, &shares, reduction, none, finish, &mut results),
                 None => self.reduce_blocks(lanes, reduction, finish, &mut results, axes(&shape)),
             }
         }
@@ -193,13 +201,30 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         lanes: Lanes,
         shares: &[Share],
         reduction: R,
+        none: T,
         finish: impl Fn(R::Part) -> T + Copy + Sync,
-        results: &mut [T],
+        results: &mut Vec<T>,
     ) {
-        let (elements, item) = (self.elements, size_of::<A>());
-        let threads = Threads::Pool(self.threads().min(shares.len()));
+        let (elements, item, threads) = (self.elements, size_of::<A>(), self.threads().min(shares.len()));
         let scan = Scan::new(self.storage, self.options, Intent::Read);
-        let jobs = Mutex::new((shares.iter(), results));
+        let reduce = |share: &Share, results: &mut [T]| {
+            let pieces = || lanes.pieces(share).map(|piece| piece.start * item..piece.end * item);
+            pieces().for_each(|piece| scan.enter(piece, scan.len()));
+            let (rows, length) = (lanes.rows(share, elements), lanes.length);
+            dispatch(WholeLanes { reduction, rows, length, results, finish });
+            pieces().for_each(|piece| scan.leave(piece));
+        };
+        if threads == 1 {
+            for share in shares {
+                let before = results.len();
+                // They are still in the cache when they are overwritten.
+                results.resize(before + lanes.results(share), none);
+                reduce(share, &mut results[before..]);
+            }
+            return;
+        }
+        results.resize(lanes.count(), none);
+        let jobs = Mutex::new((shares.iter(), &mut results[..]));
         let next = || {
             let (shares, rest) = &mut *lock(&jobs);
             let share = shares.next()?;
@@ -208,15 +233,11 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             Some((share, results))
         };
         let work = |(): &mut (), (share, results): (&Share, &mut [T])| {
-            let pieces = || lanes.pieces(share).map(|piece| piece.start * item..piece.end * item);
-            pieces().for_each(|piece| scan.enter(piece, scan.len()));
-            let (rows, length) = (lanes.rows(share, elements), lanes.length);
-            dispatch(WholeLanes { reduction, rows, length, results, finish });
-            pieces().for_each(|piece| scan.leave(piece));
+            reduce(share, results);
             Ok(())
         };
         // No error can come: `work` returns none, and a pass that reads has nothing to write back.
-        let _ = run_jobs(threads, || (), next, work);
+        let _ = run_jobs(Threads::Pool(threads), || (), next, work);
     }
 
     /// Block by block, in the order of memory: each thread has a part of every lane.
@@ -225,15 +246,18 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         lanes: Lanes,
         reduction: R,
         finish: impl Fn(R::Part) -> T,
-        results: &mut [T],
+        results: &mut Vec<T>,
         shape: &[usize],
     ) {
         let row = lanes.width * size_of::<A>();
         let bytes = row.saturating_mul(ROWS_OF_BLOCK).clamp(DEFAULT_BYTES, MOST_BYTES);
         self.size.get_or_insert(BlockSize::Bytes(bytes));
         let partition = self.partition();
-        let count = results.len();
-        let none = || filled(count, shape, R::Part::default());
+        let none = || {
+            let mut parts = room(lanes.count(), shape);
+            parts.resize(lanes.count(), R::Part::default());
+            parts
+        };
         let add = |parts: &mut Vec<_>, block, elements: &[A]| {
             lanes.add(reduction, parts, partition.elements(block).start, elements);
         };
@@ -242,7 +266,7 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         for other in all {
             parts.iter_mut().zip(other).for_each(|(part, other)| *part = reduction.merge(*part, other));
         }
-        results.iter_mut().zip(parts).for_each(|(result, part)| *result = finish(part));
+        results.extend(parts.into_iter().map(finish));
     }
 }
 
@@ -250,12 +274,9 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
 ///
 /// # Panics
 /// If there is not enough memory: allocating it directly would abort.
-fn filled<T: Copy>(count: usize, shape: &[usize], value: T) -> Vec<T> {
-    let mut values = Vec::new();
-    if values.try_reserve_exact(count).is_err() {
+fn room<T>(count: usize, shape: &[usize]) -> Vec<T> {
+    vec_with_room(count).unwrap_or_else(|_| {
         let bytes = count as u128 * size_of::<T>() as u128;
-        panic!("there is not enough memory for a result of shape {shape:?}, which takes {bytes} bytes");
-    }
-    values.resize(count, value);
-    values
+        panic!("there is not enough memory for a result of shape {shape:?}, which takes {bytes} bytes")
+    })
 }
