@@ -13,10 +13,8 @@ use crate::arch::dispatch::{Kernel, dispatch};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Order;
-use crate::storage::{Storage, mapping::prefer_huge_pages};
-
-/// From this size on, in bytes, a result is put into huge pages: it saves page faults, as NumPy does for its arrays.
-const MIN_HUGE: usize = 4 * 1024 * 1024;
+use crate::storage::Storage;
+use crate::sys::memory::vec_with_room;
 
 /// Bytes that are copied before the clock is looked at, at most: they stay in a core's own cache.
 const PIECE: usize = 64 * 1024;
@@ -78,12 +76,8 @@ impl<A: AnyBitPattern + Send + Sync, D: Dimension, M> MmapArrayBase<A, D, M> {
         self.check_indices(axis, indices)?;
         let layout = self.layout().with_axis(axis, indices.len())?;
         let count = layout.bytes() / size_of::<A>();
-        let mut elements = Vec::new();
         let out_of_memory = |_| Error::io("cannot allocate memory", std::io::ErrorKind::OutOfMemory.into());
-        elements.try_reserve_exact(count).map_err(out_of_memory)?;
-        if layout.bytes() >= MIN_HUGE {
-            prefer_huge_pages(elements.spare_capacity_mut());
-        }
+        let mut elements = vec_with_room(count).map_err(out_of_memory)?;
         if count > 0 {
             let gather = Gather::new(self.layout().axes(), self.layout().order(), axis, indices);
             gather.fill(self.view().to_slice_memory_order().unwrap_or_default(), self.storage(), &mut elements)?;
@@ -155,6 +149,10 @@ impl<'a> Gather<'a> {
     /// Fills `to`, which is empty, from all elements of the array, both in memory order.
     fn fill<A: AnyBitPattern + Send>(&self, from: &[A], storage: &Storage, to: &mut Vec<A>) -> Result<()> {
         let count = self.count(from.len());
+        if storage.sample_size() < Storage::SAMPLES {
+            // Pages that a smaller sample misses may be gone with the end of the file.
+            storage.check_file()?;
+        }
         let copied = self.copy_present(from, storage, to);
         if copied < count {
             to.resize(count * self.run, A::zeroed());
@@ -176,7 +174,7 @@ impl<'a> Gather<'a> {
         let mut done = 0;
         let mut before = of_file.then(Instant::now);
         while done < count {
-            let piece = if of_file { (done * GROWTH).clamp(1, most) } else { most };
+            let piece = if of_file { done.saturating_mul(GROWTH).clamp(1, most) } else { most };
             done += self.copy_piece(from, done, piece, to);
             if let Some(before) = &mut before {
                 let now = Instant::now();

@@ -17,7 +17,7 @@ use crate::layout::{Order, axes};
 use crate::parallel::{Threads, lock, run_jobs};
 use crate::sys::memory::vec_with_room;
 
-/// What a pass holds of the array's rows at a time, at most, if results of all lanes go through all blocks.
+/// The blocks of all threads together, at most, in bytes, if they are larger than others: a pass that evicts holds so much.
 const MOST_BYTES: usize = 16 << 20;
 
 /// Rows of a block, if they fit: each costs a part of what merging the results of a block costs.
@@ -30,7 +30,9 @@ const BYTES_OF_ROW: usize = 64 * 1024;
 /// # Along an axis
 /// The result does not have the axis, and is held in memory. So are one to three numbers for each result while they are
 /// computed, with [`parallel`](Self::parallel) for each thread, if the axis is the outermost in memory, or near it. Then
-/// the last bit of a floating-point result may depend on which thread was faster.
+/// the last bits of a floating-point result may depend on which thread was faster. Unless [`bytes`](Self::bytes) or
+/// [`rows`](Self::rows) says otherwise, blocks are as large as suits the axis: 16 MiB in all threads together, or 4 MiB in
+/// each. Of an array in memory they need not follow the order of memory.
 ///
 /// All of these operations panic if the array has no such axis, as in ndarray, or if there is not enough memory for the
 /// result. (A header may claim any shape that has an empty axis, and so any number of sums along it.)
@@ -54,13 +56,16 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
-        self.has_lanes(axis).then(|| {
+        (self.length_of(axis) > 0).then(|| {
             self.reduce_axis(axis, LaneSums, <_>::default(), |sum, length| sum.value().to_mean() / length as f64)
         })
     }
 
-    /// The variances along an axis, with `ddof` degrees of freedom subtracted, as [`var`](Self::var) computes them; NaN if
-    /// the axis is not longer than `ddof`. `None` if it has length 0.
+    /// The variances along an axis, with `ddof` degrees of freedom subtracted; NaN if the axis is not longer than `ddof`.
+    /// `None` if it has length 0.
+    ///
+    /// One pass, and nearly as accurate as [`var`](Self::var): of every 64 elements the mean is subtracted before they are
+    /// squared. Of a million numbers whose mean is 10^6 times their deviation, at least ten digits are right.
     ///
     /// # Panics
     /// See [above](#along-an-axis).
@@ -81,7 +86,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     {
         let ddof = ddof.into();
         let widen = |x: A| x.widen().to_mean();
-        self.has_lanes(axis).then(|| {
+        (self.length_of(axis) > 0).then(|| {
             self.reduce_axis(axis, LaneMoments(widen), 0.0, move |moments, _| moments.var(ddof).unwrap_or(f64::NAN))
         })
     }
@@ -122,7 +127,7 @@ impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
-        if !self.has_lanes(axis) {
+        if self.length_of(axis) == 0 {
             return None;
         }
         let Some(&first) = self.elements.first() else {
@@ -143,9 +148,13 @@ impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
 }
 
 impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
-    /// Whether the axis is there and not empty. (If it is not there, the operation panics later.)
-    fn has_lanes(&self, axis: Axis) -> bool {
-        self.layout.axes().get(axis.index()) != Some(&0)
+    /// The length of an axis.
+    ///
+    /// # Panics
+    /// If it is not there.
+    fn length_of(&self, axis: Axis) -> usize {
+        let shape = self.layout.axes();
+        *shape.get(axis.index()).unwrap_or_else(|| panic!("{axis:?} is not an axis of an array of shape {shape:?}"))
     }
 
     /// One result of each lane along an axis, from its part and its length.
@@ -162,28 +171,39 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         T: Copy + Send,
     {
         let (dim, order) = (self.layout.dim(), self.layout.order());
-        assert!(axis.index() < dim.ndim(), "{axis:?} is not an axis of an array of shape {:?}", axes(dim));
+        let length = self.length_of(axis);
         let shape = dim.remove_axis(axis);
         let lanes = Lanes::new(axes(dim), axis.index(), order);
-        let finish = move |part| finish(part, lanes.length);
+        let finish = move |part| finish(part, length);
         // Before the pass: if there is no memory for the results, it is of no use.
         let mut results = room(lanes.count(), axes(&shape));
-        if lanes.length == 0 {
+        if length == 0 {
             results.resize(lanes.count(), finish(R::Part::default()));
         } else if !self.elements.is_empty() {
-            let bytes = self.block_bytes();
-            let (evict, keep_cached) = self.options.decide(self.storage.len());
-            (self.options.evict, self.options.keep_cached) = (Some(evict), Some(keep_cached));
-            let item = size_of::<A>();
-            // Columns are far from each other. A pass that evicts goes through memory in order.
-            let of_a_row = if evict { usize::MAX } else { BYTES_OF_ROW / item };
-            match lanes.shares(bytes / item, of_a_row.max(1)) {
+            match self.shares(&lanes) {
                 Some(shares) => self.reduce_shares(lanes, &shares, reduction, none, finish, &mut results),
                 None => self.reduce_blocks(lanes, reduction, finish, &mut results, axes(&shape)),
             }
         }
         // Cannot fail: there is one result of each lane.
         Array::from_shape_vec(shape.set_f(order == Order::F), results).expect("one result of each lane")
+    }
+
+    /// Lanes that each thread can compute whole; `None` if it is better to read the array in the order of memory.
+    fn shares(&mut self, lanes: &Lanes) -> Option<Vec<Share>> {
+        let item = size_of::<A>();
+        // Smaller ones would cost more to start than to compute.
+        let elements = self.block_bytes().max(BYTES_OF_ROW) / item;
+        if let Some(shares) = lanes.shares_of_slabs(elements) {
+            return Some(shares);
+        }
+        let (evict, keep_cached) = self.options.decide(self.storage.len());
+        (self.options.evict, self.options.keep_cached) = (Some(evict), Some(keep_cached));
+        // Columns are far from each other: that is no way to read a file. And there may be too few for all threads.
+        if self.size.is_some() || self.storage.is_of_file() && (evict || !self.storage.seems_present()) {
+            return None;
+        }
+        lanes.shares_of_columns((BYTES_OF_ROW / item).max(1)).filter(|shares| shares.len() >= self.threads())
     }
 
     /// The size of a block.
@@ -212,7 +232,7 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             pieces().for_each(|piece| scan.enter(piece, scan.len()));
             let (rows, length) = (lanes.rows(share, elements), lanes.length);
             dispatch(WholeLanes { reduction, rows, length, results, finish });
-            pieces().for_each(|piece| scan.leave(piece));
+            scan.leave_all(pieces());
         };
         if threads == 1 {
             for share in shares {
@@ -250,7 +270,8 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         shape: &[usize],
     ) {
         let row = lanes.width * size_of::<A>();
-        let bytes = row.saturating_mul(ROWS_OF_BLOCK).clamp(DEFAULT_BYTES, MOST_BYTES);
+        let most = (MOST_BYTES / self.threads()).max(DEFAULT_BYTES);
+        let bytes = row.saturating_mul(ROWS_OF_BLOCK).clamp(DEFAULT_BYTES, most);
         self.size.get_or_insert(BlockSize::Bytes(bytes));
         let partition = self.partition();
         let none = || {

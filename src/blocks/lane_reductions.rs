@@ -6,7 +6,8 @@ use super::accumulate::{Accumulate, Accumulator, Running};
 use super::columns::{ColumnResults, Rows, in_pairs};
 use super::lanes::LaneReduction;
 use super::pairwise::{LEAF, Reduction, reduce_pairwise};
-use super::reductions::{CentralMoments, Extremes, MeanValue, Moments, merge_min_max, min_max};
+use super::reductions::{CentralMoments, Extremes, MeanValue, MinMax, Moments, merge_min_max};
+use crate::arch::dispatch::Kernel;
 
 /// Elements of a lane that are added up one by one: for so few, starting a vectorised loop costs more.
 const FEW: usize = 32;
@@ -59,9 +60,11 @@ pub(super) struct LaneSums;
 impl<A: Accumulate> LaneReduction<A> for LaneSums {
     type Part = <A::Sum as Accumulator>::Running;
 
-    /// Of floating-point numbers: 67 roundings in all, where [`sum`](super::BlocksBase::sum) may have 128. Of integers: see
-    /// [`LEAF`].
-    const MAX_ROWS: usize = 512;
+    /// Of floating-point numbers: 127 roundings in all at most, as [`sum`](super::BlocksBase::sum) has 128. Of integers:
+    /// see [`LEAF`].
+    fn max_rows(one_by_one: bool) -> usize {
+        if one_by_one { 128 } else { 512 }
+    }
 
     #[inline(always)]
     fn lane(self, lane: &[A]) -> Self::Part {
@@ -88,7 +91,9 @@ impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy + Sync> LaneReduction<A> for La
     type Part = Moments<R>;
 
     /// They are read twice: with [`COLUMNS`](super::lanes::COLUMNS) of 8 bytes these fit in a core's own cache.
-    const MAX_ROWS: usize = 64;
+    fn max_rows(_: bool) -> usize {
+        64
+    }
 
     #[inline(always)]
     fn lane(self, lane: &[A]) -> Moments<R> {
@@ -149,17 +154,21 @@ pub(super) struct LaneMinMax;
 impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneMinMax {
     type Part = Option<(A, A)>;
 
-    const MAX_ROWS: usize = usize::MAX;
+    fn max_rows(_: bool) -> usize {
+        usize::MAX
+    }
 
     #[inline(always)]
     fn lane(self, lane: &[A]) -> Self::Part {
         if lane.len() > FEW {
-            return min_max(lane);
+            return MinMax(lane).run();
         }
         lane.iter().map(|&x| (x, x)).reduce(merge_min_max)
     }
 
-    #[inline(always)]
+    // As `MinMax::side_by_side`.
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn columns<const N: usize>(self, rows: Rows<'_, A>, mut emit: impl FnMut(usize, Self::Part)) {
         let row = rows.row(0);
         let mut first = [row[0]; N];

@@ -23,14 +23,14 @@ pub(super) trait LaneReduction<A>: Copy + Sync {
     /// Of some elements of a lane. The default is that of none.
     type Part: Copy + Default + Send;
 
-    /// The most rows of which columns can be computed at once.
-    const MAX_ROWS: usize;
+    /// The most rows of which columns can be computed at once: together, or one by one.
+    fn max_rows(one_by_one: bool) -> usize;
 
     /// Of a lane whose elements follow each other. Implement it with `#[inline(always)]`, for [`dispatch`].
     fn lane(self, lane: &[A]) -> Self::Part;
 
     /// Passes on the part of each column, with its number, in order: of at most `N` columns, and at least one and at most
-    /// [`MAX_ROWS`](Self::MAX_ROWS) rows. Implement it with `#[inline(always)]`.
+    /// [`max_rows`](Self::max_rows) rows. Implement it with `#[inline(always)]`.
     fn columns<const N: usize>(self, rows: Rows<'_, A>, emit: impl FnMut(usize, Self::Part));
 
     /// Of the elements of two parts.
@@ -109,33 +109,44 @@ fn add_slab<A: Copy, R: LaneReduction<A>>(reduction: R, rows: Rows<'_, A>, parts
     }
     // Several narrow rows are one wide row, whose columns belong to the same lanes again and again.
     let together = (COLUMNS / width).min(rows.count() / ROWS_LEFT);
-    let rest = if together > 1 {
-        let (joined, rest) = rows.joined(together);
-        let mut lane = 0;
-        columns(reduction, joined, |_, part| {
-            parts[lane] = reduction.merge(parts[lane], part);
-            lane = if lane + 1 < width { lane + 1 } else { 0 };
-        });
-        rest
-    } else {
-        rows
+    let rest = match rows.joined(together) {
+        Some((joined, rest)) => {
+            let mut lane = 0;
+            columns(reduction, joined, |_, part| {
+                parts[lane] = reduction.merge(parts[lane], part);
+                lane = if lane + 1 < width { lane + 1 } else { 0 };
+            });
+            rest
+        }
+        None => rows,
     };
     columns(reduction, rest, |n, part| parts[n] = reduction.merge(parts[n], part));
 }
 
-/// Passes on the parts of all columns, again for every [`MAX_ROWS`](LaneReduction::MAX_ROWS) rows.
+/// Passes on the parts of all columns, again for every [`max_rows`](LaneReduction::max_rows) rows.
 #[inline(always)]
 fn columns<A: Copy, R: LaneReduction<A>>(reduction: R, rows: Rows<'_, A>, mut emit: impl FnMut(usize, R::Part)) {
-    for first in (0..rows.count()).step_by(R::MAX_ROWS) {
-        let rows = rows.rows(first..rows.count().min(first.saturating_add(R::MAX_ROWS)));
-        if rows.width() <= FEW_COLUMNS {
-            reduction.columns::<FEW_COLUMNS>(rows, &mut emit);
-            continue;
+    let most = R::max_rows(rows.one_by_one());
+    for first in (0..rows.count()).step_by(most) {
+        let rows = rows.rows(first..rows.count().min(first.saturating_add(most)));
+        // The results so far are on the stack: of large elements few.
+        match size_of::<A>() {
+            ..=16 if rows.width() > FEW_COLUMNS => side_by_side::<COLUMNS, _, _>(reduction, rows, &mut emit),
+            ..=256 => side_by_side::<FEW_COLUMNS, _, _>(reduction, rows, &mut emit),
+            _ => side_by_side::<1, _, _>(reduction, rows, &mut emit),
         }
-        for from in (0..rows.width()).step_by(COLUMNS) {
-            let some = from..rows.width().min(from + COLUMNS);
-            reduction.columns::<COLUMNS>(rows.columns(some), |n, part| emit(from + n, part));
-        }
+    }
+}
+
+#[inline(always)]
+fn side_by_side<const N: usize, A: Copy, R: LaneReduction<A>>(
+    reduction: R,
+    rows: Rows<'_, A>,
+    emit: &mut impl FnMut(usize, R::Part),
+) {
+    for from in (0..rows.width()).step_by(N) {
+        let some = from..rows.width().min(from + N);
+        reduction.columns::<N>(rows.columns(some), |n, part| emit(from + n, part));
     }
 }
 
@@ -163,7 +174,7 @@ impl<A: Copy, R: LaneReduction<A>, T, F: Fn(R::Part) -> T> Kernel for WholeLanes
             let rows = rows.rows(slab * length..(slab + 1) * length);
             if let Some(lane) = rows.only_column() {
                 results[0] = finish(reduction.lane(lane));
-            } else if length <= R::MAX_ROWS && (width > FEW_COLUMNS || length < 2 * ROWS_LEFT) {
+            } else if length <= R::max_rows(rows.one_by_one()) && (width > FEW_COLUMNS || length < 2 * ROWS_LEFT) {
                 // Each column is passed on once.
                 columns(reduction, rows, |n, part| results[n] = finish(part));
             } else {
@@ -184,26 +195,24 @@ pub(super) struct Share {
 }
 
 impl Lanes {
-    /// Divides the lanes into shares of about so many elements, in the order of their results. `None` if a slab has more,
-    /// and cannot be divided into columns of at least so many elements of a row.
-    pub(super) fn shares(&self, elements: usize, of_a_row: usize) -> Option<Vec<Share>> {
+    /// Divides the lanes into shares of whole slabs, of up to so many elements, in the order of their results. `None` if a
+    /// slab has more.
+    pub(super) fn shares_of_slabs(&self, elements: usize) -> Option<Vec<Share>> {
         let Self { slabs, length, width } = *self;
-        let slab = length * width;
-        if slab <= elements {
-            let together = (elements / slab).max(1);
-            let share = |first: usize| Share { slabs: first..slabs.min(first + together), columns: 0..width };
-            return Some((0..slabs).step_by(together).map(share).collect());
-        }
-        if width <= of_a_row {
-            return None;
-        }
-        let columns = width.div_ceil(width / of_a_row);
-        let shares_of = |slab: usize| {
-            (0..width)
-                .step_by(columns)
-                .map(move |from| Share { slabs: slab..slab + 1, columns: from..width.min(from + columns) })
-        };
-        Some((0..slabs).flat_map(shares_of).collect())
+        let together = elements / (length * width);
+        let share = |first: usize| Share { slabs: first..slabs.min(first + together), columns: 0..width };
+        (together > 0).then(|| (0..slabs).step_by(together).map(share).collect())
+    }
+
+    /// Divides the lanes into shares of some columns of a slab, at least so many, in the order of their results. `None` if
+    /// a slab does not have twice as many.
+    pub(super) fn shares_of_columns(&self, least: usize) -> Option<Vec<Share>> {
+        let Self { slabs, width, .. } = *self;
+        let parts = width / least;
+        // As even as can be.
+        let columns = move |part: usize| part * (width / parts) + part.min(width % parts);
+        let share = move |slab: usize, part| Share { slabs: slab..slab + 1, columns: columns(part)..columns(part + 1) };
+        (parts > 1).then(|| (0..slabs).flat_map(|slab| (0..parts).map(move |part| share(slab, part))).collect())
     }
 
     /// The number of results of a share.
@@ -241,11 +250,14 @@ mod tests {
     proptest! {
         #[test]
         fn shares_have_each_lane_once_and_in_order(
-            slabs in 1..5usize, length in 1..6usize, width in 1..20usize, elements in 1..200usize, of_a_row in 1..8usize,
+            slabs in 1..5usize, length in 1..6usize, width in 1..20usize, elements in 1..200usize, least in 1..8usize,
+            columns: bool,
         ) {
             let lanes = Lanes { slabs, length, width };
-            let Some(shares) = lanes.shares(elements, of_a_row) else {
-                prop_assert!(length * width > elements && width <= of_a_row);
+            let shares = if columns { lanes.shares_of_columns(least) } else { lanes.shares_of_slabs(elements) };
+            let Some(shares) = shares else {
+                let too_few = if columns { width < 2 * least } else { length * width > elements };
+                prop_assert!(too_few);
                 return Ok(());
             };
             let all: Vec<usize> = (0..slabs * length * width).collect();
@@ -262,7 +274,8 @@ mod tests {
                         next += 1;
                     }
                 }
-                prop_assert!(share.columns.len() == width || share.columns.len() >= of_a_row || share.columns.end == width);
+                let fits = if columns { share.columns.len() >= least } else { of_share.len() <= elements };
+                prop_assert!(fits);
             }
             prop_assert_eq!(next, lanes.count());
             read.sort_unstable();

@@ -14,7 +14,7 @@ use crate::mode::Persistent;
 use crate::parallel::OnProgress;
 use crate::storage::Storage;
 
-/// A block's size in bytes by default. It is computed in a buffer and then written: both fit in a core's own cache.
+/// A block's size in bytes by default. If it is computed in a buffer and then written, both fit in a core's own cache.
 const BLOCK: usize = 256 * 1024;
 
 /// The same if a source has the other order: the larger a block, the less often it visits each page of that source.

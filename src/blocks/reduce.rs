@@ -7,8 +7,9 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use super::accumulate::{Accumulate, Accumulator};
 use super::pairwise::{PairwiseTree, reduce_pairwise};
-use super::reductions::{CentralMoments, Moments, merge_min_max, min_max};
+use super::reductions::{CentralMoments, MinMax, Moments, merge_min_max};
 use super::{BlockElements, Blocks, BlocksMut};
+use crate::arch::dispatch::dispatch;
 use crate::error::Result;
 use crate::parallel::lock;
 
@@ -91,7 +92,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
         A: Copy + PartialOrd + Send,
     {
         let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_min_max(left, right));
-        self.reduce(min_max, merge)?
+        self.reduce(|block| dispatch(MinMax(block)), merge)?
     }
 
     /// Folds all blocks into one value, in order and on this thread, whatever [`parallel`](Self::parallel) says.

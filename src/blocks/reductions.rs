@@ -4,9 +4,9 @@
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::columns::ColumnResults;
+use super::columns::{ColumnResults, in_pairs};
 use super::pairwise::{LEAF, Reduction};
-use crate::arch::dispatch::{Kernel, dispatch};
+use crate::arch::dispatch::Kernel;
 
 /// Results side by side, so that none waits for the one before: two registers of the widest vectors for `f64`.
 const LANES: usize = 16;
@@ -218,28 +218,38 @@ impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy> Reduction<A> for CentralMoment
 }
 
 /// The smallest and the largest of some elements. If one is unordered (NaN), both are such an element.
-pub(super) fn min_max<A: Copy + PartialOrd>(elements: &[A]) -> Option<(A, A)> {
-    dispatch(MinMaxOf(elements))
-}
+pub(super) struct MinMax<'e, A>(pub(super) &'e [A]);
 
-struct MinMaxOf<'e, A>(&'e [A]);
-
-/// Columns of results side by side: two to eight registers of the widest vectors (bench `peers`, "min_max").
-const EXTREMES: usize = 64;
-
-impl<A: Copy + PartialOrd> Kernel for MinMaxOf<'_, A> {
+impl<A: Copy + PartialOrd> Kernel for MinMax<'_, A> {
     type Output = Option<(A, A)>;
 
     #[inline(always)]
     fn run(self) -> Option<(A, A)> {
+        // Results side by side: four or more registers of the widest vectors (bench `peers`, "min_max"). Larger elements are no
+        // single numbers, and not compared in vectors.
+        match size_of::<A>() {
+            1 => self.side_by_side::<256>(),
+            2 => self.side_by_side::<128>(),
+            ..=16 => self.side_by_side::<64>(),
+            _ => self.0.iter().map(|&x| (x, x)).reduce(merge_min_max),
+        }
+    }
+}
+
+impl<A: Copy + PartialOrd> MinMax<'_, A> {
+    // Not inlined without optimisation: there a branch that is never taken has its place on the stack all the same, which
+    // may be too large.
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn side_by_side<const N: usize>(self) -> Option<(A, A)> {
         let first = *self.0.first()?;
-        let mut all = Extremes([first; EXTREMES], [first; EXTREMES], [first; EXTREMES]);
-        let (rows, rest) = self.0.as_chunks::<EXTREMES>();
+        let mut all = Extremes([first; N], [first; N], [first; N]);
+        let (rows, rest) = self.0.as_chunks::<N>();
         for row in rows {
             row.iter().enumerate().for_each(|(n, &x)| all.add(n, x));
         }
         rest.iter().enumerate().for_each(|(n, &x)| all.add(n, x));
-        (0..EXTREMES).map(|n| all.of(n)).reduce(merge_min_max)
+        Some(all.of_all())
     }
 }
 
@@ -257,10 +267,34 @@ impl<A: Copy + PartialOrd, const N: usize> Extremes<A, N> {
     }
 
     #[inline(always)]
+    fn of_all(self) -> (A, A) {
+        let Self(least, most, unordered) = self;
+        // All are looked at, which vectors do at once.
+        if unordered.iter().fold(false, |any, &x| any | is_unordered(x)) {
+            let x = unordered.into_iter().find(|&x| is_unordered(x)).unwrap_or(unordered[0]);
+            return (x, x);
+        }
+        let smaller = |a, b| if b < a { b } else { a };
+        let larger = |a, b| if b > a { b } else { a };
+        (join_lanes(least, smaller), join_lanes(most, larger))
+    }
+
+    #[inline(always)]
     pub(super) fn of(&self, n: usize) -> (A, A) {
         let Self(least, most, unordered) = self;
         if is_unordered(unordered[n]) { (unordered[n], unordered[n]) } else { (least[n], most[n]) }
     }
+}
+
+/// Combines lanes with lanes until as many are left as a vector has.
+#[inline(always)]
+fn join_lanes<R: Copy, const N: usize>(lanes: [R; N], combine: impl Fn(R, R) -> R) -> R {
+    let (first, rest) = lanes.split_at(LANES);
+    let mut joined: [R; LANES] = std::array::from_fn(|n| first[n]);
+    for lanes in rest.as_chunks::<LANES>().0 {
+        joined.iter_mut().zip(lanes).for_each(|(joined, &lane)| *joined = combine(*joined, lane));
+    }
+    in_pairs(joined, combine)
 }
 
 impl<A: Copy + PartialOrd, const N: usize> ColumnResults<A> for Extremes<A, N> {

@@ -199,6 +199,20 @@ impl<'a> Scan<'a> {
 
     /// The pass is done with these bytes.
     pub(super) fn leave(&self, bytes: Range<usize>) {
+        self.leave_all([bytes]);
+    }
+
+    /// The pass is done with all of these bytes, which are reported together.
+    pub(super) fn leave_all(&self, pieces: impl IntoIterator<Item = Range<usize>>) {
+        let mut done = 0;
+        for bytes in pieces {
+            done += bytes.len();
+            self.leave_piece(bytes);
+        }
+        self.progress.advance(done);
+    }
+
+    fn leave_piece(&self, bytes: Range<usize>) {
         let mut finished = 0..0;
         for n in self.segments.of(bytes.clone()) {
             if !self.segments.leave(n, &bytes) {
@@ -212,7 +226,6 @@ impl<'a> Scan<'a> {
             finished.end = n + 1;
         }
         self.finish(finished);
-        self.progress.advance(bytes.len());
     }
 
     /// Queues segments for eviction, all bytes of which the pass has left. Evicts if enough are queued.

@@ -27,10 +27,10 @@ use crate::file::ArrayFile;
 use crate::layout::Extent;
 use crate::mode::FileAccess;
 use crate::storage::fault::{FaultHandle, MappedFile};
-use crate::sys::mapping as system;
+use crate::sys::{mapping as system, memory::vec_with_room};
 
 pub use crate::sys::mapping::Advice;
-pub(crate) use crate::sys::mapping::{prefer_huge_pages, will_need};
+pub(crate) use crate::sys::mapping::will_need;
 
 /// Owns the memory of one array.
 #[derive(Debug)]
@@ -83,9 +83,6 @@ unsafe impl Zeroable for Chunk {}
 /// system, too; then a mapping is faster, for it is mostly all huge pages. And the system allows a process only about 65,000
 /// mappings.
 const SMALLEST_ANONYMOUS_MAP: usize = 32 * 1024 * 1024;
-
-/// From this size on, memory from the allocator is put into huge pages.
-const SMALLEST_HUGE_HEAP: usize = 4 * 1024 * 1024;
 
 /// Memory from the allocator is zeroed and filled by parts of this size: the zeros are still in a core's own cache when they
 /// are overwritten.
@@ -200,12 +197,8 @@ impl Mapping {
         let memory = if bytes == 0 {
             Memory::Nothing
         } else if bytes < SMALLEST_ANONYMOUS_MAP && element.align() <= align_of::<Chunk>() {
-            let mut chunks = Vec::new();
             let out_of_memory = |_| Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into());
-            chunks.try_reserve_exact(bytes.div_ceil(size_of::<Chunk>())).map_err(out_of_memory)?;
-            if bytes >= SMALLEST_HUGE_HEAP {
-                prefer_huge_pages(chunks.spare_capacity_mut());
-            }
+            let chunks = vec_with_room(bytes.div_ceil(size_of::<Chunk>())).map_err(out_of_memory)?;
             Memory::Heap(Heap { chunks, bytes: 0 })
         } else {
             let map = MmapOptions::new().len(bytes).map_anon().map_err(|e| Error::io("cannot allocate memory", e))?;

@@ -1,4 +1,4 @@
-//! How much memory is available, and whether the system reports which pages of a file are in memory.
+//! How much memory is available, memory in huge pages, and whether the system reports which pages of a file are in memory.
 
 use std::collections::TryReserveError;
 use std::fs::{self, File};
@@ -10,7 +10,8 @@ use super::mapping::prefer_huge_pages;
 /// time. (It is NumPy's own limit.)
 const MIN_HUGE: usize = 4 << 20;
 
-/// An empty vector with room for so many elements; in huge pages, where the system has them, if they are large.
+/// An empty vector with room for so many elements; in huge pages, where the system has them, if it is large. (The hint stays
+/// with the allocator's memory, as NumPy's does: that may then be held in larger units, and changes in no other way.)
 pub(crate) fn vec_with_room<T>(count: usize) -> Result<Vec<T>, TryReserveError> {
     let mut elements = Vec::new();
     elements.try_reserve_exact(count)?;

@@ -253,3 +253,15 @@ fn a_truncated_file_is_an_error_where_it_is_read() {
     let e = expect_err(a.gather(Axis(0), &[0, 1999]), ErrorKind::Truncated);
     assert_eq!(e.path(), Some(path.as_path()));
 }
+
+#[test]
+fn nor_does_a_file_that_was_in_memory_hide_that_it_was_truncated() {
+    let (_folder, path, _) = file();
+    let a: MmapArray<u32, Ix2> = opened(&path, 300);
+    for _ in 0..10 {
+        a.gather(Axis(0), &[0, 1999]).unwrap();
+    }
+    File::options().write(true).open(&path).unwrap().set_len(10_000).unwrap();
+    let e = expect_err(a.gather(Axis(0), &[0, 1999]), ErrorKind::Truncated);
+    assert_eq!(e.path(), Some(path.as_path()));
+}

@@ -100,6 +100,11 @@ fn a_pass_that_evicts_holds_little_memory_and_one_that_does_not_holds_all() {
                     || a.blocks().evict(true).into_par_iter().for_each(|block| assert_eq!(u128::from(block[0]), ONES));
                 assert!(peak_growth(|| two.install(each)) < 96);
             }
+            let rows = unsafe { MmapArray::<u64>::options().row_shape(64 * 1024).open(&path).unwrap() };
+            for axis in [0, 1].map(ndarray::Axis) {
+                ready();
+                assert!(peak_growth(|| assert_eq!(rows.blocks().evict(true).sum_axis(axis).sum(), sum_of(256))) < 48);
+            }
             for keeps in [a.blocks(), a.blocks().evict(false)] {
                 a.evict().unwrap();
                 assert!(peak_growth(|| assert_eq!(keeps.sum(), sum_of(256))) > 200);

@@ -363,6 +363,96 @@ fn a_variance_far_from_zero_keeps_its_digits() {
 }
 
 #[test]
+fn variances_along_an_axis_keep_their_digits_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for (width, length) in [(3, 200_000), (200, 5000), (3000, 300)] {
+        let values: Vec<f64> = (0..width * length).map(|n| 1e6 + f64::from(n / width % 2)).collect();
+        let a = stored(dir.path(), &[length as usize, width as usize], false, &values);
+        for par in [false, true] {
+            let variances = parallel!(a.blocks(), par).var_axis(Axis(0), 0).unwrap();
+            assert!(variances.iter().all(|v| (v * 4.0 - 1.0).abs() < 1e-10), "{width} {length}: {variances}");
+        }
+    }
+}
+
+/// Rows so long that threads share out the columns, if the array is in memory.
+#[test]
+fn columns_far_from_each_other_are_those_of_ndarray() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, columns) = (35, 20_001);
+    let values: Vec<f32> = (0..rows * columns).map(|n| (n * 7919 % 1000) as f32 - 300.0).collect();
+    for (dim, f_order, axis) in [(vec![rows, columns], false, 0), (vec![columns, rows], true, 1)] {
+        let a = stored(dir.path(), &dim, f_order, &values);
+        let expected = in_memory(&dim, f_order, &values).mapv(f64::from);
+        let axis = Axis(axis);
+        for par in [false, true] {
+            let total = (values.len() * 4) as u64;
+            let mut reported = vec![];
+            let sums = parallel!(a.blocks().progress(|done, of| reported.push((done, of))), par).sum_axis(axis);
+            assert_eq!(sums, expected.sum_axis(axis));
+            assert!(reported.is_sorted() && reported.len() < 40, "{reported:?}");
+            assert_eq!(reported.last(), Some(&(total, total)));
+            let blocks = || parallel!(a.blocks(), par);
+            let near = |found: Option<ArrayD<f64>>, expected: ArrayD<f64>| {
+                let off = (&found.unwrap() - &expected).mapv(f64::abs);
+                assert!(off.iter().zip(&expected).all(|(off, x)| *off <= 1e-12 * x.abs()), "{off}");
+            };
+            near(blocks().var_axis(axis, 1), expected.var_axis(axis, 1.0));
+            near(blocks().std_axis(axis, 1), expected.std_axis(axis, 1.0));
+            let (least, most) = blocks().min_max_axis(axis).unwrap();
+            assert_eq!(least.mapv(f64::from), expected.map_axis(axis, |lane| lane.fold(1e9, |a, &b| f64::min(a, b))));
+            assert_eq!(most.mapv(f64::from), expected.map_axis(axis, |lane| lane.fold(-1e9, |a, &b| f64::max(a, b))));
+        }
+    }
+}
+
+/// An element of many numbers, of which the first counts.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[repr(transparent)]
+struct Large([u32; 32]);
+
+// SAFETY: a transparent wrapper of numbers, of which zero and every other bit pattern is a value.
+unsafe impl bytemuck::Zeroable for Large {}
+// SAFETY: as above; there is no padding.
+unsafe impl bytemuck::Pod for Large {}
+
+impl ndarray_mmap::blocks::Accumulate for Large {
+    type Sum = f64;
+    fn widen(self) -> f64 {
+        self.0[0].into()
+    }
+}
+
+#[test]
+fn large_elements_have_results_along_axes_and_need_no_large_stack() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, columns) = (70, 1024);
+    let values: Vec<_> = (0..rows * columns).map(|n| Large([(n * 7919 % 1000) as u32; 32])).collect();
+    let a = stored(dir.path(), &[rows, columns], false, &values);
+    let expected = in_memory(&[rows, columns], false, &values).mapv(|x| f64::from(x.0[0]));
+    assert_eq!(a.blocks().sum_axis(Axis(0)), expected.sum_axis(Axis(0)));
+    assert_relative_eq!(
+        a.blocks().var_axis(Axis(0), 0).unwrap(),
+        expected.var_axis(Axis(0), 0.0),
+        max_relative = 1e-12
+    );
+
+    // The same bytes as fewer and larger elements, in rows of which each thread has some columns.
+    let bytes: Vec<[u8; 1024]> = (0..64 * 128).map(|n| [(n * 7919 % 251) as u8; 1024]).collect();
+    let a = stored(dir.path(), &[64, 128], false, &bytes);
+    let expected = in_memory(&[64, 128], false, &bytes);
+    for par in [false, true] {
+        let (least, most) = parallel!(a.blocks(), par).min_max_axis(Axis(0)).unwrap();
+        assert_eq!(least, expected.map_axis(Axis(0), |lane| *lane.iter().min().unwrap()));
+        assert_eq!(most, expected.map_axis(Axis(0), |lane| *lane.iter().max().unwrap()));
+    }
+    let huge = stored(dir.path(), &[2, 2], true, &[[1u8; 1 << 12], [2; 1 << 12], [3; 1 << 12], [4; 1 << 12]]);
+    let (least, most) = huge.blocks().min_max_axis(Axis(1)).unwrap();
+    assert_eq!((least[[0]][0], most[[1]][7]), (1, 4));
+    assert_eq!(huge.blocks().min_max().map(|(least, most)| (least[0], most[0])), Some((1, 4)));
+}
+
+#[test]
 fn extremes_of_every_integer_add_up_without_overflow() {
     macro_rules! check {
         ($dir:expr, $($integer:ty)*) => {$(
@@ -488,6 +578,12 @@ fn a_panic_in_a_closure_ends_the_pass_and_nothing_else() {
 #[should_panic(expected = "Axis(2) is not an axis of an array of shape [3, 4]")]
 fn an_axis_that_is_not_there_is_the_callers_mistake() {
     MmapArrayMut::<u8>::scratch((3, 4)).unwrap().blocks().sum_axis(Axis(2));
+}
+
+#[test]
+#[should_panic(expected = "Axis(1) is not an axis of an array of shape [0]")]
+fn nor_is_it_there_where_nothing_is() {
+    MmapArrayMut::<u8>::scratch(0).unwrap().blocks().min_max_axis(Axis(1));
 }
 
 proptest! {
