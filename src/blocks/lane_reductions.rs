@@ -7,7 +7,6 @@ use super::columns::{ColumnResults, Rows, in_pairs};
 use super::lanes::LaneReduction;
 use super::pairwise::{LEAF, Reduction, reduce_pairwise};
 use super::reductions::{CentralMoments, Extremes, MeanValue, MinMax, Moments, merge_min_max};
-use crate::arch::dispatch::Kernel;
 
 /// Elements of a lane that are added up one by one: for so few, starting a vectorised loop costs more.
 const FEW: usize = 32;
@@ -161,7 +160,7 @@ impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneMinMax {
     #[inline(always)]
     fn lane(self, lane: &[A]) -> Self::Part {
         if lane.len() > FEW {
-            return MinMax(lane).run();
+            return MinMax(lane).of_lane();
         }
         lane.iter().map(|&x| (x, x)).reduce(merge_min_max)
     }

@@ -3,10 +3,10 @@
 use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, Slice, Zip};
 
-use super::Blocks;
 use super::iter::{BlockElements, BlocksIter};
 use super::partition::BlockSize;
 use super::scan::{Intent, Scan};
+use super::{Blocks, DEFAULT_BYTES};
 use crate::arch::dispatch::{Kernel, dispatch};
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,11 +14,10 @@ use crate::mode::Persistent;
 use crate::parallel::OnProgress;
 use crate::storage::Storage;
 
-/// A block's size in bytes by default. If it is computed in a buffer and then written, both fit in a core's own cache.
+/// The default size in bytes of a block that is computed in a buffer and then written: both fit in a core's own cache. Others
+/// are larger: if a source has the other order, the larger a block, the less often it visits each page of that source; and
+/// threads that store in place must be far enough apart not to wait for the same unit of the page cache (up to 2 MiB).
 const BLOCK: usize = 256 * 1024;
-
-/// The same if a source has the other order: the larger a block, the less often it visits each page of that source.
-const OTHER_ORDER_BLOCK: usize = 4 << 20;
 
 /// How much of a source in the other order is visited before its pages are evicted, in bytes: this bounds the memory
 /// that it takes.
@@ -134,7 +133,9 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         let (view, layout, storage) = out.view_mut_and_storage();
         let (other_order, same_order): (Vec<_>, Vec<_>) =
             sources.iter().copied().partition(|source| source.other_order);
-        let default = if other_order.is_empty() { BLOCK } else { OTHER_ORDER_BLOCK };
+        // Pages that are not in memory need not be read to be overwritten.
+        let by_system_calls = storage.can_write_at() && !storage.seems_present();
+        let default = if other_order.is_empty() && by_system_calls { BLOCK } else { DEFAULT_BYTES };
         let partition = layout.partition(self.size.unwrap_or(BlockSize::Bytes(default)));
         let bytes = sources.iter().fold(storage.len(), |sum, source| sum.saturating_add(source.storage.len()));
         let (evict, keep_cached) = self.options.decide(bytes);
@@ -145,8 +146,6 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         let progress = self.options.progress.map(|mut report| -> OnProgress<'_> {
             Box::new(move |done, of| report((u128::from(done) * u128::from(total) / u128::from(of)) as u64, total))
         });
-        // Pages that are not in memory need not be read to be overwritten.
-        let by_system_calls = storage.can_write_at() && !storage.seems_present();
 
         let fill = |block: usize, to: &mut [C]| {
             let mut to = to.into_view(partition.shape(block));

@@ -237,6 +237,15 @@ impl<A: Copy + PartialOrd> Kernel for MinMax<'_, A> {
 }
 
 impl<A: Copy + PartialOrd> MinMax<'_, A> {
+    /// Of so few elements that it matters how long it takes to join what was found side by side.
+    #[inline(always)]
+    pub(super) fn of_lane(self) -> Option<(A, A)> {
+        match size_of::<A>() {
+            ..=8 => self.side_by_side::<64>(),
+            _ => self.0.iter().map(|&x| (x, x)).reduce(merge_min_max),
+        }
+    }
+
     // Not inlined without optimisation: there a branch that is never taken has its place on the stack all the same, which
     // may be too large.
     #[cfg_attr(debug_assertions, inline(never))]

@@ -66,7 +66,8 @@ impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
         self
     }
 
-    /// Whether the operation uses all threads of the current rayon pool. Blocks may then be used out of order; the result is the same, to the last bit (but see [`sum_axis`](Self::sum_axis)).
+    /// Whether the operation uses all threads of the current rayon pool. Blocks may then be used out of order; the result is
+    /// the same, to the last bit (but see [along an axis](#along-an-axis)).
     /// [`fold`](Self::fold) is always in order; to iterate in parallel, call `into_par_iter`.
     /// Default: no.
     ///
