@@ -8,17 +8,19 @@
 
 #![allow(clippy::undocumented_unsafe_blocks)] // Every file here is the bench's own, in a temporary folder.
 
+#[path = "peers/group.rs"]
+mod group;
 mod side_by_side;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
 use bytemuck::Pod;
+use group::Group;
 use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, Ix1, Ix2, ShapeBuilder};
 use ndarray_mmap::{MmapArray, MmapArrayMut};
@@ -247,41 +249,6 @@ impl Matrix {
     /// The path of `a` and `b` without their extensions, for NumPy.
     fn stem(&self) -> PathBuf {
         self.a.with_extension("")
-    }
-}
-
-/// A control group whose processes share a limited amount of memory, page cache included. Removed when it is dropped.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(name: &str, limit: usize) -> io::Result<Self> {
-        let (root, file) = match Path::new("/sys/fs/cgroup/memory") {
-            first if first.is_dir() => (first, "memory.limit_in_bytes"),
-            _ => (Path::new("/sys/fs/cgroup"), "memory.max"),
-        };
-        let path = root.join(format!("ndarray-mmap-bench-{}-{name}", std::process::id()));
-        fs::create_dir(&path)?;
-        let group = Self(path);
-        // The file is missing if groups cannot limit memory here. It cannot be created.
-        File::options().write(true).open(group.0.join(file))?.write_all(limit.to_string().as_bytes())?;
-        Ok(group)
-    }
-
-    /// Makes a process join the group before it has any memory of its own, and end when this one does.
-    fn take(&self, command: &mut Command) {
-        let members = File::options().write(true).open(self.0.join("cgroup.procs")).unwrap();
-        let join = move || {
-            (&members).write_all(b"0")?;
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            Ok(())
-        };
-        unsafe { command.pre_exec(join) };
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
     }
 }
 

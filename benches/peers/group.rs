@@ -10,12 +10,12 @@ use std::process::Command;
 pub struct Group(PathBuf);
 
 impl Group {
-    pub fn new(limit: usize) -> io::Result<Self> {
+    pub fn new(name: &str, limit: usize) -> io::Result<Self> {
         let (root, file) = match Path::new("/sys/fs/cgroup/memory") {
             first if first.is_dir() => (first, "memory.limit_in_bytes"),
             _ => (Path::new("/sys/fs/cgroup"), "memory.max"),
         };
-        let path = root.join(format!("ndarray-mmap-peers-{}", std::process::id()));
+        let path = root.join(format!("ndarray-mmap-bench-{}-{name}", std::process::id()));
         fs::create_dir(&path)?;
         let group = Self(path);
         // The file is missing if groups cannot limit memory here. It cannot be created.

@@ -159,7 +159,7 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         let settings = arguments.settings(mode, folder.path().to_path_buf());
         let rounds = arguments.rounds.unwrap_or(mode.rounds());
-        let group = arguments.limit.filter(|_| mode == Mode::Beyond).map(|limit| Group::new(limit).unwrap());
+        let group = arguments.limit.filter(|_| mode == Mode::Beyond).map(|limit| Group::new("peers", limit).unwrap());
         let mut report = Report::new(&settings, rounds, arguments.limit, python.clone());
         for (section, rows) in rows(&settings) {
             let wanted = |row: &Row| arguments.pattern.as_ref().is_none_or(|word| row.name.contains(&**word));
