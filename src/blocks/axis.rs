@@ -45,7 +45,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
-        self.reduce_axis(axis, LaneSums, A::Sum::default(), |sum, _| sum.value())
+        self.reduce_axis(axis, LaneSums, |sum, _| sum.value())
     }
 
     /// The means along an axis. `None` if it has length 0.
@@ -56,9 +56,8 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
-        (self.length_of(axis) > 0).then(|| {
-            self.reduce_axis(axis, LaneSums, <_>::default(), |sum, length| sum.value().to_mean() / length as f64)
-        })
+        (self.length_of(axis) > 0)
+            .then(|| self.reduce_axis(axis, LaneSums, |sum, length| sum.value().to_mean() / length as f64))
     }
 
     /// The variances along an axis, with `ddof` degrees of freedom subtracted; NaN if the axis is not longer than `ddof`.
@@ -87,7 +86,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
         let ddof = ddof.into();
         let widen = |x: A| x.widen().to_mean();
         (self.length_of(axis) > 0).then(|| {
-            self.reduce_axis(axis, LaneMoments(widen), 0.0, move |moments, _| moments.var(ddof).unwrap_or(f64::NAN))
+            self.reduce_axis(axis, LaneMoments(widen), move |moments, _| moments.var(ddof).unwrap_or(f64::NAN))
         })
     }
 
@@ -130,17 +129,15 @@ impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
         if self.length_of(axis) == 0 {
             return None;
         }
-        let Some(&first) = self.elements.first() else {
-            // Some other axis is empty: there are no lanes.
-            let empty = || Array::from_shape_simple_fn(self.layout.dim().remove_axis(axis), || unreachable!());
-            return Some((empty(), empty()));
-        };
-        let order = self.layout.order();
-        let both = self.reduce_axis(axis, LaneMinMax, (first, first), move |both, _| both.unwrap_or((first, first)));
+        let (order, elements) = (self.layout.order(), self.elements);
+        // Every lane has elements. Where its result will be, any element will do until then; it is asked for only if there
+        // are some.
+        let both = self.reduce_axis(axis, LaneMinMax, |both, _| both.unwrap_or_else(|| (elements[0], elements[0])));
         let only = |one: fn(&(A, A)) -> A| {
             let mut values = room(both.len(), both.shape());
             values.extend(both.as_slice_memory_order().unwrap_or_default().iter().map(one));
             let shape = both.raw_dim().set_f(order == Order::F);
+            // Cannot fail: there are as many.
             Array::from_shape_vec(shape, values).expect("as many as both")
         };
         Some((only(|both| both.0), only(|both| both.1)))
@@ -162,7 +159,6 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         mut self,
         axis: Axis,
         reduction: R,
-        none: T,
         finish: impl Fn(R::Part, usize) -> T + Copy + Sync,
     ) -> Array<T, D::Smaller>
     where
@@ -181,7 +177,7 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             results.resize(lanes.count(), finish(R::Part::default()));
         } else if !self.elements.is_empty() {
             match self.shares(&lanes) {
-                Some(shares) => self.reduce_shares(lanes, &shares, reduction, none, finish, &mut results),
+                Some(shares) => self.reduce_shares(lanes, &shares, reduction, finish, &mut results),
                 None => self.reduce_blocks(lanes, reduction, finish, &mut results, axes(&shape)),
             }
         }
@@ -221,11 +217,11 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         lanes: Lanes,
         shares: &[Share],
         reduction: R,
-        none: T,
         finish: impl Fn(R::Part) -> T + Copy + Sync,
         results: &mut Vec<T>,
     ) {
         let (elements, item, threads) = (self.elements, size_of::<A>(), self.threads().min(shares.len()));
+        let none = finish(R::Part::default());
         let scan = Scan::new(self.storage, self.options, Intent::Read);
         let reduce = |share: &Share, results: &mut [T]| {
             let pieces = || lanes.pieces(share).map(|piece| piece.start * item..piece.end * item);

@@ -159,10 +159,7 @@ impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneMinMax {
 
     #[inline(always)]
     fn lane(self, lane: &[A]) -> Self::Part {
-        if lane.len() > FEW {
-            return MinMax(lane).of_lane();
-        }
-        lane.iter().map(|&x| (x, x)).reduce(merge_min_max)
+        if lane.len() <= FEW { MinMax(lane).one_by_one() } else { MinMax(lane).of_lane() }
     }
 
     // As `MinMax::side_by_side`.

@@ -99,15 +99,8 @@ where
 /// Adds halves to halves. Not inlined: the compiler would choose vectors for the whole loop before it by what suits its
 /// end.
 #[inline(never)]
-fn join<R: Copy + Add<Output = R>>(mut lanes: [R; LANES]) -> R {
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for n in 0..width {
-            lanes[n] = lanes[n] + lanes[n + width];
-        }
-    }
-    lanes[0]
+fn join<R: Copy + Add<Output = R>>(lanes: [R; LANES]) -> R {
+    in_pairs(lanes, |a, b| a + b)
 }
 
 /// A leaf of 16-bit integers fits in a sum of 32 bits, one of 32-bit integers in a sum of 64.
@@ -231,7 +224,7 @@ impl<A: Copy + PartialOrd> Kernel for MinMax<'_, A> {
             1 => self.side_by_side::<256>(),
             2 => self.side_by_side::<128>(),
             ..=16 => self.side_by_side::<64>(),
-            _ => self.0.iter().map(|&x| (x, x)).reduce(merge_min_max),
+            _ => self.one_by_one(),
         }
     }
 }
@@ -242,8 +235,13 @@ impl<A: Copy + PartialOrd> MinMax<'_, A> {
     pub(super) fn of_lane(self) -> Option<(A, A)> {
         match size_of::<A>() {
             ..=8 => self.side_by_side::<64>(),
-            _ => self.0.iter().map(|&x| (x, x)).reduce(merge_min_max),
+            _ => self.one_by_one(),
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn one_by_one(self) -> Option<(A, A)> {
+        self.0.iter().map(|&x| (x, x)).reduce(merge_min_max)
     }
 
     // Not inlined without optimisation: there a branch that is never taken has its place on the stack all the same, which
@@ -270,8 +268,8 @@ impl<A: Copy + PartialOrd, const N: usize> Extremes<A, N> {
     #[inline(always)]
     fn add(&mut self, n: usize, x: A) {
         let Self(least, most, unordered) = self;
-        least[n] = if x < least[n] { x } else { least[n] };
-        most[n] = if x > most[n] { x } else { most[n] };
+        least[n] = smaller(least[n], x);
+        most[n] = larger(most[n], x);
         unordered[n] = if is_unordered(x) { x } else { unordered[n] };
     }
 
@@ -283,8 +281,6 @@ impl<A: Copy + PartialOrd, const N: usize> Extremes<A, N> {
             let x = unordered.into_iter().find(|&x| is_unordered(x)).unwrap_or(unordered[0]);
             return (x, x);
         }
-        let smaller = |a, b| if b < a { b } else { a };
-        let larger = |a, b| if b > a { b } else { a };
         (join_lanes(least, smaller), join_lanes(most, larger))
     }
 
@@ -324,7 +320,17 @@ pub(super) fn merge_min_max<A: Copy + PartialOrd>(left: (A, A), right: (A, A)) -
     if is_unordered(left.0) || is_unordered(right.0) {
         return if is_unordered(left.0) { left } else { right };
     }
-    (if right.0 < left.0 { right.0 } else { left.0 }, if right.1 > left.1 { right.1 } else { left.1 })
+    (smaller(left.0, right.0), larger(left.1, right.1))
+}
+
+#[inline(always)]
+fn smaller<A: PartialOrd>(a: A, b: A) -> A {
+    if b < a { b } else { a }
+}
+
+#[inline(always)]
+fn larger<A: PartialOrd>(a: A, b: A) -> A {
+    if b > a { b } else { a }
 }
 
 /// Whether an element is NaN, for any type that has one. Goes by the order rather than by `==`, which for floats of

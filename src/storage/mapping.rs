@@ -69,8 +69,8 @@ impl fmt::Debug for Heap {
     }
 }
 
-/// As aligned as most elements need. Atomics, so that it can
-/// be written to while it is borrowed, through the address that [`Mapping::as_ptr`] returns.
+/// As aligned as most elements need. Atomics, so that it can be written to while it is borrowed, through the address that
+/// [`Mapping::as_ptr`] returns.
 #[repr(align(16))]
 #[expect(dead_code, reason = "only its address is used")]
 struct Chunk([AtomicU8; 16]);
