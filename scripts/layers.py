@@ -21,7 +21,7 @@ ROWS = [
     ["array"],
     ["open", "grow", "publish"],
     ["blocks"],
-    ["tile", "gather", "guarded"],
+    ["tile", "gather", "strided", "field", "guarded"],
 ]
 RANK = {module: rank for rank, row in enumerate(ROWS) for module in row}
 

@@ -128,7 +128,10 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// | make a file | [`create`](Self::create), [`create_npy`](Self::create_npy) | `unsafe` |
 /// | have a temporary array larger than memory | [`scratch`](Self::scratch) | |
 /// | make a file that appears atomically (Linux) | [`stage`](Self::stage), [`stage_npy`](Self::stage_npy), then [`publish`](Self::publish) | |
-/// | map a file that is open | [`map`](crate::MmapArrayOptions::map) | `unsafe` |
+/// | map some rows of a file, or the whole rows of one in progress | [`rows`](crate::MmapArrayOptions::rows), [`ignore_remainder`](crate::MmapArrayOptions::ignore_remainder) | |
+/// | map a file that is open | [`map`](crate::MmapArrayOptions::map), [`map_npy`](crate::MmapArrayOptions::map_npy) | `unsafe` |
+/// | skip headers between frames, pick channels | [`strided`](Self::strided) | |
+/// | view or copy one field of records | [`field`](Self::field), [`read_field`](Self::read_field) | |
 /// | add or remove rows | [`append`](Self::append), [`resize`](Self::resize) | |
 /// | sum, map or iterate beyond memory | [`blocks`](Self::blocks) | |
 /// | change the order, or pick rows and columns | [`assign_tiled`](Self::assign_tiled), [`gather`](Self::gather) | |
@@ -240,6 +243,8 @@ pub struct MmapArrayBase<A: 'static, D, M> {
     mode: Mode,
     /// Of a `.npy` file whose array can change its shape.
     header: Option<EncodedHeader>,
+    /// Whether it is some rows of a longer array, so that its length cannot change.
+    is_part: bool,
     access: PhantomData<fn() -> M>,
 }
 
@@ -257,11 +262,12 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayBase<A, D, M> {
         storage: Storage,
         mode: Mode,
         header: Option<EncodedHeader>,
+        is_part: bool,
     ) -> Result<Self> {
         check_fit::<A, D>(&layout, &storage)?;
         // SAFETY: (1) `view` joins `storage` in one value; (2) just checked; (3) by the bound on `A`; (4) the caller's.
         let view = unsafe { view_of(&layout, &storage) };
-        Ok(Self { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
+        Ok(Self { view, deref_view: None, layout, storage, mode, header, is_part, access: PhantomData })
     }
 }
 
@@ -287,6 +293,16 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// A view of the whole array.
     pub fn view(&self) -> ArrayView<'_, A, D> {
         self.view.view()
+    }
+}
+
+impl<A: AnyBitPattern, D, M> MmapArrayBase<A, D, M> {
+    /// The bytes of all elements, in memory order; of readable elements also their padding.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        // SAFETY: (1) the slice borrows `self`; (2) bytes are aligned anywhere; (3) the memory is initialised, padding
+        // included: where there is padding nothing is stored, for the writable modes exclude it; (4) as for `view`, and `A`
+        // has no interior mutability.
+        unsafe { std::slice::from_raw_parts(self.storage.as_ptr(), self.storage.len()) }
     }
 }
 
@@ -372,12 +388,12 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn into_dimensionality<D2: Dimension>(self) -> Result<MmapArrayBase<A, D2, M>> {
-        let Self { view, layout, storage, mode, header, .. } = self;
+        let Self { view, layout, storage, mode, header, is_part, .. } = self;
         let layout = layout.into_dimensionality::<D2>().map_err(|e| storage.named(e))?;
         let view = view
             .into_dimensionality::<D2>()
             .map_err(|e| storage.named(Error::new(ErrorKind::ShapeMismatch, e.to_string())))?;
-        Ok(MmapArrayBase { view, deref_view: None, layout, storage, mode, header, access: PhantomData })
+        Ok(MmapArrayBase { view, deref_view: None, layout, storage, mode, header, is_part, access: PhantomData })
     }
 
     /// The file's absolute path, with symbolic links kept; for a staged array, the path that it will get. `None` for an array
@@ -459,6 +475,11 @@ impl<A, D: Dimension, M: Persistent> MmapArrayBase<A, D, M> {
     /// Writes bytes at an offset of the file, which need not lie in the array.
     pub(crate) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.storage.write_at(bytes, offset)
+    }
+
+    /// Whether it is some rows of a longer array.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// The `.npy` header that must state the array's shape.

@@ -158,14 +158,21 @@ impl ArrayFile {
 
     /// Waits until a write in progress is complete, so that two readings cannot find the same half of it.
     ///
-    /// For files opened by path only: it may move the descriptor's position, which nothing else uses there.
+    /// Not by the caller's own handle: it may move the position.
     pub(crate) fn wait_for_write(&self) {
-        sys::wait_for_write(&self.file);
+        if !self.shares_handle {
+            sys::wait_for_write(&self.file);
+        }
     }
 
     /// Whether [`write_at`](Self::write_at) stores bytes at the given offset, and a mapping shows them at once.
     pub(crate) fn writes_at(&self) -> bool {
-        sys::MAPPING_SHOWS_WRITES && !self.handle_is(|flags| flags.appends || flags.direct)
+        sys::MAPPING_SHOWS_WRITES && self.writes_anywhere()
+    }
+
+    /// Whether system calls write to any offset, from any memory.
+    pub(crate) fn writes_anywhere(&self) -> bool {
+        !self.handle_is(|flags| flags.appends || flags.direct)
     }
 
     /// Whether system calls read from any offset into any memory (`O_DIRECT` needs both aligned).

@@ -35,7 +35,9 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     ///   header. Open the file again.
     /// - [`ErrorKind::Truncated`] if the file is shorter than the array; [`ErrorKind::Poisoned`], [`ErrorKind::Overflow`].
     /// - [`ErrorKind::Unsupported`] if the header of a `.npy` file has no room for the new shape, because the program that
-    ///   wrote it left none: copy the array to a new file, for example by [`create_npy`](Self::create_npy).
+    ///   wrote it left none: copy the array to a new file, for example by [`create_npy`](Self::create_npy). Also for an array
+    ///   of [some rows](crate::MmapArrayOptions::rows) of its file, and for a `.npy` file opened by a handle that appends where
+    ///   the system cannot open it anew.
     ///
     /// The array and its file are then as they were. If the system refuses even that, the array is poisoned.
     ///
@@ -118,8 +120,26 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         written.map_err(|e| self.named(e))
     }
 
+    /// Refuses what has no end of its own, or no header that can be rewritten.
+    fn check_can_grow(&mut self) -> Result<()> {
+        if self.is_part() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "an array of some rows of its file (`.rows(..)`) cannot change its length: open the whole array",
+            ));
+        }
+        if self.header().is_some() && !self.file_mut()?.writes_anywhere() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the header of the `.npy` file cannot be rewritten by a handle that appends, or that bypasses the page cache",
+            ));
+        }
+        Ok(())
+    }
+
     fn append_rows(&mut self, block: &ArrayRef<A, D>) -> Result<()> {
         let more = self.layout().rows_of_block(block.shape())?;
+        self.check_can_grow()?;
         let old = self.layout().clone();
         let rows = old.rows();
         let Some(total) = rows.checked_add(more) else {
@@ -153,6 +173,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     fn resize_rows(&mut self, n: usize) -> Result<()> {
+        self.check_can_grow()?;
         let old = self.layout().clone();
         let new = old.with_rows(n)?;
         let end = new.span(self.offset(), Alignment::InPlace)?.end();

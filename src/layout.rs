@@ -29,6 +29,13 @@ pub(crate) struct Layout<D> {
     bytes: usize,
 }
 
+/// What becomes of bytes at the end of a file that are not a whole row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remainder {
+    Refused,
+    Ignored,
+}
+
 /// Whether the bytes are used where they are in the file, or copied to aligned memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alignment {
@@ -76,9 +83,9 @@ impl<D: Dimension> Layout<D> {
     ///
     /// # Errors
     /// `InvalidInput` for rows without elements, `Overflow`.
-    pub(crate) fn inferable(dim: &D, item: ElementLayout, offset: u64) -> Result<usize> {
+    pub(crate) fn inferable(dim: &D, order: Order, item: ElementLayout, offset: u64) -> Result<usize> {
         check_offset(offset)?;
-        let row = &axes(dim)[1..];
+        let row = row_of(axes(dim), order).unwrap_or_default();
         match bytes_of(row, item)? {
             0 => Err(error!(
                 InvalidInput,
@@ -88,27 +95,37 @@ impl<D: Dimension> Layout<D> {
         }
     }
 
-    /// As many rows of shape `dim[1..]` as the file has from `offset` on. Sets `dim[0]`.
+    /// As many rows as the file has from `offset` on. Sets the length of the outermost axis of `dim`.
     ///
     /// # Errors
-    /// `TooShort` for an offset past the end, `LengthNotMultiple` for a broken last row, `InvalidInput` for rows
-    /// without elements, `Overflow`.
-    pub(crate) fn inferred(mut dim: D, item: ElementLayout, offset: u64, file_len: u64) -> Result<Self> {
-        let row_bytes = Self::inferable(&dim, item, offset)?;
-        let row = &axes(&dim)[1..];
+    /// `TooShort` for an offset past the end, `LengthNotMultiple` for a broken last row unless that is ignored,
+    /// `InvalidInput` for rows without elements, `Overflow`.
+    pub(crate) fn inferred(
+        mut dim: D,
+        order: Order,
+        item: ElementLayout,
+        offset: u64,
+        file_len: u64,
+        remainder: Remainder,
+    ) -> Result<Self> {
+        let row_bytes = Self::inferable(&dim, order, item, offset)? as u64;
         let rest = file_len
             .checked_sub(offset)
             .ok_or_else(|| error!(TooShort, "file is {file_len} bytes, but the array starts at offset {offset}"))?;
-        if rest % row_bytes as u64 != 0 {
+        if rest % row_bytes != 0 && remainder == Remainder::Refused {
+            let row = row_of(axes(&dim), order).unwrap_or_default();
             let unit = if row.is_empty() { item.name().to_owned() } else { format!("row {row:?} of {}", item.name()) };
             return Err(error!(
                 LengthNotMultiple,
-                "{rest} bytes follow offset {offset}, no multiple of the {row_bytes} bytes of one {unit}"
+                "{rest} bytes follow offset {offset}, no multiple of the {row_bytes} bytes of one {unit}; \
+                 `.ignore_remainder(true)` would leave out the last {}",
+                rest % row_bytes
             ));
         }
+        let outermost = order.axis(0, dim.ndim());
         // Only on 32-bit systems: a count beyond `usize` becomes a shape that `new` refuses.
-        dim[0] = usize::try_from(rest / row_bytes as u64).unwrap_or(usize::MAX);
-        Self::new(dim, Order::C, item)
+        dim[outermost] = usize::try_from(rest / row_bytes).unwrap_or(usize::MAX);
+        Self::new(dim, order, item)
     }
 
     pub(crate) fn order(&self) -> Order {
@@ -303,13 +320,34 @@ pub(crate) fn split_shape<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
     }
     let in_c_order = Array::<(), Sh::Dim>::uninit(dim.clone());
     let as_given = Array::<(), Sh::Dim>::uninit(shape.clone());
-    let in_f_order = as_given.strides() != in_c_order.strides() || format!("{shape:?}").ends_with("strides: F }");
+    let in_f_order = as_given.strides() != in_c_order.strides() || says_f(&shape);
     (dim, if in_f_order { Order::F } else { Order::C })
+}
+
+/// [`split_shape`] for the shape of a row, of which one axis has an order, too: the array has one more.
+pub(crate) fn split_row_shape<Sh: ShapeBuilder>(shape: Sh) -> (Sh::Dim, Order) {
+    let shape = shape.into_shape_with_order();
+    match shape.raw_dim().ndim() {
+        1 if says_f(&shape) => (shape.raw_dim().clone(), Order::F),
+        _ => split_shape(shape),
+    }
+}
+
+fn says_f<D: Dimension>(shape: &Shape<D>) -> bool {
+    format!("{shape:?}").ends_with("strides: F }")
 }
 
 pub(crate) fn axes<D: Dimension>(dim: &D) -> &[usize] {
     // Never the default: the axis lengths of a dimension are contiguous.
     dim.as_array_view().to_slice().unwrap_or_default()
+}
+
+/// All axes but the outermost; `None` if there are none.
+pub(crate) fn row_of(axes: &[usize], order: Order) -> Option<&[usize]> {
+    match (axes, order) {
+        ([], _) => None,
+        ([_, row @ ..], Order::C) | ([row @ .., _], Order::F) => Some(row),
+    }
 }
 
 /// The bytes of an array. The product of the *non-zero* axes must fit, because ndarray computes strides from it.
@@ -439,37 +477,39 @@ mod tests {
 
         #[test]
         fn inferred_rows_end_with_the_file(
-            row in shapes(), item in items(), offset in numbers(), file_len in numbers(),
+            row in shapes(), order in orders(), item in items(), offset in numbers(), file_len in numbers(), ignore in any::<bool>(),
         ) {
-            let mut axes = vec![0];
-            axes.extend(&row);
-            let inferred = Layout::inferred(IxDyn(&axes), item, offset, file_len);
+            let dim = with_rows_of(&row, order);
+            let remainder = if ignore { Remainder::Ignored } else { Remainder::Refused };
+            let inferred = Layout::inferred(dim, order, item, offset, file_len, remainder);
             let row_bytes = wide_bytes(&row, item);
             let rest = u128::from(file_len).checked_sub(offset.into());
             let expected: Expected = match rest {
                 _ if offset > I64_MAX || row_bytes > isize::MAX as u128 => Err(ErrorKind::Overflow),
                 _ if row.contains(&0) => Err(ErrorKind::InvalidInput),
                 None => Err(ErrorKind::TooShort),
-                Some(rest) if rest % row_bytes != 0 => Err(ErrorKind::LengthNotMultiple),
-                Some(rest) if rest > isize::MAX as u128 => Err(ErrorKind::Overflow),
-                Some(rest) => Ok(rest),
+                Some(rest) if rest % row_bytes != 0 && !ignore => Err(ErrorKind::LengthNotMultiple),
+                Some(rest) if rest - rest % row_bytes > isize::MAX as u128 => Err(ErrorKind::Overflow),
+                Some(rest) => Ok(rest - rest % row_bytes),
             };
             prop_assert_eq!(inferred.as_ref().map(|l| l.bytes() as u128).map_err(Error::kind), expected);
             if let Ok(layout) = inferred {
                 prop_assert_eq!(layout.rows() as u128, rest.unwrap_or_default() / row_bytes);
-                prop_assert_eq!(&layout.axes()[1..], &row[..]);
+                prop_assert_eq!(row_of(layout.axes(), order), Some(&row[..]));
             }
         }
 
         /// Whatever its length, that is: no length is too long to be asked of before it is known.
         #[test]
         fn what_no_file_holds_rows_of_is_known_before_there_is_one(
-            row in shapes(), item in items(), offset in numbers(), file_len in numbers(),
+            row in shapes(), order in orders(), item in items(), offset in numbers(), file_len in numbers(),
         ) {
-            let mut axes = vec![0];
-            axes.extend(&row);
-            let known = Layout::inferable(&IxDyn(&axes), item, offset);
-            let in_file = |len| Layout::inferred(IxDyn(&axes), item, offset, len).map(|l| l.rows()).map_err(|e| e.kind());
+            let dim = with_rows_of(&row, order);
+            let known = Layout::inferable(&dim, order, item, offset);
+            let in_file = |len| {
+                let inferred = Layout::inferred(dim.clone(), order, item, offset, len, Remainder::Refused);
+                inferred.map(|l| l.rows()).map_err(|e| e.kind())
+            };
             match known {
                 Ok(bytes) => {
                     prop_assert_eq!(bytes as u128, wide_bytes(&row, item));
@@ -549,8 +589,26 @@ mod tests {
         }
     }
 
+    /// The shape of no rows.
+    fn with_rows_of(row: &[usize], order: Order) -> IxDyn {
+        let mut axes = row.to_vec();
+        axes.insert(if order == Order::C { 0 } else { row.len() }, 0);
+        IxDyn(&axes)
+    }
+
     fn rows_or_one<D: Dimension>(layout: &Layout<D>) -> u128 {
         layout.rows().max(1) as u128
+    }
+
+    #[test]
+    fn the_order_of_a_row_is_recovered_even_if_it_has_one_axis() {
+        for len in [0, 1, 5, usize::MAX] {
+            assert_eq!((split_row_shape(len).1, split_row_shape(len.f()).1), (Order::C, Order::F));
+            let dynamic = IxDyn(&[len]);
+            assert_eq!((split_row_shape(dynamic.clone()).1, split_row_shape(dynamic.f()).1), (Order::C, Order::F));
+            assert_eq!(split_shape(len.f()).1, Order::C);
+        }
+        assert_eq!((split_row_shape((2, 3)).1, split_row_shape((2, 3).f()).1), (Order::C, Order::F));
     }
 
     #[test]

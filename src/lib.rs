@@ -119,6 +119,10 @@ mod tile;
 
 mod gather;
 
+mod strided;
+
+mod field;
+
 mod guarded;
 
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};

@@ -2,7 +2,7 @@
 //!
 //! Headers are read as NumPy reads them, and written as NumPy writes them, byte for byte. Work and memory are linear in
 //! the length of the header, which is limited before anything is allocated. Nothing in here opens a file, but for
-//! [`Header::read`].
+//! [`Header::read`] and its like.
 //!
 //! # What is not read
 //! - Python objects: a file cannot hold them.
@@ -10,6 +10,7 @@
 //!   that depend on the machine (`'long'`, `'int'`), strings in three quotes or side by side, and numbers other than
 //!   plain decimal digits.
 
+mod builder;
 mod compat;
 #[cfg(test)]
 mod corpus;
@@ -25,6 +26,7 @@ mod record;
 mod write;
 
 pub use crate::element::DatetimeUnit;
+pub use builder::HeaderBuilder;
 pub(crate) use compat::checked_dtype;
 pub use dtype::{ByteOrder, Dtype, DtypeKind, Field};
 pub use element::NpyElement;

@@ -5,6 +5,7 @@
 //! written at [`MmapArrayOptions::open`], and passes it on to `placed`.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::path::Path;
 
 use bytemuck::AnyBitPattern;
@@ -15,19 +16,19 @@ use super::placed::Placed;
 use super::read_header::{MOST_READS, read_header};
 use crate::array::MmapArrayBase;
 use crate::element::ElementLayout;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Error, Result, error};
-use crate::file::{ArrayFile, Destination, PendingFile};
+use crate::file::{ArrayFile, Destination, Lock, PendingFile};
 use crate::layout::{Alignment, Layout, Order, check_offset};
 use crate::mode::{Loadable, OpenExisting, ReadWrite, Staging, Supports};
 use crate::npy::{ARRAY_ALIGN, EncodedHeader, NpyElement, PAGE_ALIGN, checked_dtype};
-#[cfg(doc)]
-use crate::{error::ErrorKind, file::Lock};
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Refuses what is wrong whatever the file contains.
     fn check_npy(&self) -> Result<()> {
         check_offset(self.offset)?;
-        self.wanted.exact_layout(ElementLayout::of::<A>()).transpose().map(drop)
+        self.check_rows(self.wanted.exact_layout(ElementLayout::of::<A>()).transpose()?)
     }
 
     /// The array as its header specifies it.
@@ -65,17 +66,18 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
         let layout = Layout::new(dim, order, ElementLayout::of::<A>())?;
         // Neither is more than `i64::MAX`: the header was read at the one, and the other is its length.
         let offset = self.offset.saturating_add(header.data_offset());
-        Ok(Placed { layout, offset, header: M::FILE_ACCESS.writes_file().then_some(encoded) })
+        Ok(Placed { layout, offset, header: M::FILE_ACCESS.writes_file().then_some(encoded), is_part: false })
     }
 
     /// A new array after the header that NumPy 2 would write for it.
     fn new_npy(&self) -> Result<Placed<D>> {
+        self.check_no_rows()?;
         let layout = self.wanted.required_layout(ElementLayout::of::<A>())?;
         let align = if self.page_aligned { PAGE_ALIGN } else { ARRAY_ALIGN };
         let dtype = checked_dtype::<A>()?;
         let header = EncodedHeader::format(&dtype, layout.axes(), layout.order() == Order::F, align)?.at(self.offset);
         match self.offset.checked_add(header.bytes().len() as u64) {
-            Some(offset) => Ok(Placed { layout, offset, header: Some(header) }),
+            Some(offset) => Ok(Placed { layout, offset, header: Some(header), is_part: false }),
             None => Err(error!(Overflow, "offset {} is beyond the largest file", self.offset)),
         }
     }
@@ -120,6 +122,24 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting>
     pub unsafe fn open_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, M>> {
         // SAFETY: the caller's.
         unsafe { self.open_at(path.as_ref(), self.check_npy(), Self::find_npy_in_place) }
+    }
+
+    /// Maps the array of a `.npy` file that is already open. The handle and its locks are treated as by [`map`](Self::map),
+    /// the header as by [`open_npy`](Self::open_npy).
+    ///
+    /// An array for writing can grow. But without an exclusive lock, which the caller's handle has and not the array, what a
+    /// killed [`append`](MmapArrayBase::append) left behind is not removed.
+    ///
+    /// # Errors
+    /// Those of [`map`](Self::map) and [`open_npy`](Self::open_npy).
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    pub unsafe fn map_npy(self, file: &File) -> Result<MmapArrayBase<A, D, M>> {
+        self.check_npy()?;
+        let file = ArrayFile::adopt(file, M::FILE_ACCESS, self.lock.unwrap_or(Lock::None))?;
+        // SAFETY: the caller's.
+        unsafe { self.map_file(file, Self::find_npy_in_place) }
     }
 }
 

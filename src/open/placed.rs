@@ -7,6 +7,7 @@
 //! 3. because there is no file, for an in-memory copy.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytemuck::AnyBitPattern;
@@ -14,7 +15,7 @@ use ndarray::Dimension;
 
 use super::MmapArrayOptions;
 use crate::array::MmapArrayBase;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, error};
 use crate::file::{ArrayFile, Destination, NotPublished, PendingFile, Published};
 use crate::layout::{Alignment, Extent, Layout};
 use crate::mode::{FileAccess, Mode, Supports};
@@ -28,6 +29,8 @@ pub(super) struct Placed<D> {
     pub(super) offset: u64,
     /// The `.npy` header that must state the array's shape, in modes that can change it.
     pub(super) header: Option<EncodedHeader>,
+    /// Whether it is some rows of a longer array.
+    pub(super) is_part: bool,
 }
 
 /// Finds the array in an open file, by the options or by a header.
@@ -41,6 +44,28 @@ impl<D: Dimension> Placed<D> {
 
     pub(super) fn extent(&self, alignment: Alignment, file_len: u64, remedy: &str) -> Result<Extent> {
         self.layout.extent(self.offset, alignment, file_len, remedy)
+    }
+
+    /// These rows of it, or all, with the proof that the file holds them. It must hold the others, too.
+    pub(super) fn rows(
+        self,
+        rows: Option<&Range<usize>>,
+        alignment: Alignment,
+        file_len: u64,
+        remedy: &str,
+    ) -> Result<(Self, Extent)> {
+        let all = self.extent(alignment, file_len, remedy)?;
+        let Some(rows) = rows else { return Ok((self, all)) };
+        let part = self.part(rows.clone())?;
+        let extent = part.extent(alignment, file_len, "")?;
+        Ok((part, extent))
+    }
+
+    /// Some rows of it. The header is not theirs to change.
+    fn part(self, rows: Range<usize>) -> Result<Self> {
+        let bytes = self.layout.row_bytes(rows.clone())?;
+        let layout = self.layout.with_rows(rows.len())?;
+        Ok(Self { layout, offset: self.offset.saturating_add(bytes.start as u64), header: None, is_part: true })
     }
 
     /// # Safety
@@ -57,11 +82,32 @@ impl<D: Dimension> Placed<D> {
     {
         let storage = Storage::of_file(mapping, file, self.offset);
         // SAFETY: the caller's.
-        unsafe { MmapArrayBase::new(self.layout, storage, mode, self.header) }
+        unsafe { MmapArrayBase::new(self.layout, storage, mode, self.header, self.is_part) }
     }
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
+    /// Refuses rows that no array has, or that an array of this layout has not.
+    pub(super) fn check_rows(&self, layout: Option<Layout<D>>) -> Result<()> {
+        match (&self.rows, layout) {
+            (Some(rows), Some(layout)) => layout.row_bytes(rows.clone()).map(drop),
+            (Some(rows), None) if rows.start > rows.end => {
+                Err(error!(InvalidInput, "rows {rows:?} end before they start"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses rows beside a call that creates a file.
+    pub(super) fn check_no_rows(&self) -> Result<()> {
+        match &self.rows {
+            Some(rows) => {
+                Err(error!(InvalidInput, "a file is created with all of its rows, not with rows {rows:?} only"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Maps the array that `find` finds in the file at `path`. `checked` says what is wrong whatever the file contains.
     ///
     /// # Safety
@@ -90,11 +136,12 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
             file.grow(placed.end()?)?;
         }
         let remedy = if raw && M::FILE_ACCESS.writes_file() { "; `.extend(true)` would grow it" } else { "" };
-        let mapping = placed
-            .extent(Alignment::InPlace, file.len(), remedy)
-            .and_then(|extent| Mapping::of_file(file.file(), extent, M::FILE_ACCESS, self.populate));
-        match mapping {
-            Ok(mapping) => {
+        let rows = placed.rows(self.rows.as_ref(), Alignment::InPlace, file.len(), remedy);
+        let mapped = rows.and_then(|(placed, extent)| {
+            Ok((placed, Mapping::of_file(file.file(), extent, M::FILE_ACCESS, self.populate)?))
+        });
+        match mapped {
+            Ok((placed, mapping)) => {
                 // Only a `.npy` file that starts with its header is ever marked.
                 if placed.header.as_ref().is_some_and(|header| header.offset() == 0) {
                     file.remove_stale_mark(placed.end()?);
@@ -116,11 +163,11 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     ) -> Result<MmapArrayBase<A, D, M>> {
         let load = |mut file: ArrayFile| {
             let placed = find(self, &mut file)?;
-            let extent = placed.extent(Alignment::Copied, file.len(), "")?;
+            let (placed, extent) = placed.rows(self.rows.as_ref(), Alignment::Copied, file.len(), "")?;
             let mapping = Mapping::copy_of_file(&file, extent, placed.layout.item())?;
             let storage = Storage::copied_from(file, mapping, placed.offset);
             // SAFETY: (3)
-            unsafe { MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None) }
+            unsafe { MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None, placed.is_part) }
         };
         checked
             .and_then(|()| ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default()))

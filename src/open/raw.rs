@@ -28,19 +28,23 @@ use crate::storage::mapping::Mapping;
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Refuses what is wrong whatever the file contains.
     fn check(&self, alignment: Alignment) -> Result<()> {
-        self.wanted.check(ElementLayout::of::<A>(), self.offset, alignment)
+        let item = ElementLayout::of::<A>();
+        self.wanted.check(item, self.offset, alignment)?;
+        self.check_rows(self.wanted.exact_layout(item).transpose()?)
     }
 
     fn find(&self, file: &mut ArrayFile) -> Result<Placed<D>> {
-        self.wanted.layout(ElementLayout::of::<A>(), self.offset, file.len()).map(|layout| self.at_offset(layout))
+        let item = ElementLayout::of::<A>();
+        self.wanted.layout(item, self.offset, file.len(), self.remainder).map(|layout| self.at_offset(layout))
     }
 
     fn new_placed(&self) -> Result<Placed<D>> {
+        self.check_no_rows()?;
         self.wanted.required_layout(ElementLayout::of::<A>()).map(|layout| self.at_offset(layout))
     }
 
     fn at_offset(&self, layout: Layout<D>) -> Placed<D> {
-        Placed { layout, offset: self.offset, header: None }
+        Placed { layout, offset: self.offset, header: None, is_part: false }
     }
 }
 
@@ -54,7 +58,8 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayOpt
     /// - [`ErrorKind::TooShort`]: the offset is past the end of the file, or the shape needs more bytes than the file has.
     /// - [`ErrorKind::LengthNotMultiple`]: without a shape, the file is not a whole number of elements (or rows) long.
     /// - [`ErrorKind::Misaligned`]: the offset is not a multiple of the element's alignment.
-    /// - [`ErrorKind::Overflow`], [`ErrorKind::InvalidInput`] (rows without elements).
+    /// - [`ErrorKind::Overflow`], [`ErrorKind::InvalidInput`] (rows without elements, or [`rows`](Self::rows) that the array
+    ///   does not have).
     /// - [`ErrorKind::ShapeMismatch`]: without a shape, `D` is not one-dimensional.
     ///
     /// After an error the file is as it was, unless [`extend`](Self::extend) has made it longer and the system refuses to make it
@@ -128,7 +133,8 @@ impl<A: AnyBitPattern, D: Dimension> MmapArrayOptions<A, D, ReadOnly> {
         self.check(Alignment::InPlace)?;
         let mut file = ArrayFile::adopt(file, FileAccess::Read, self.lock.unwrap_or(Lock::None))?;
         let placed = self.find(&mut file)?;
-        let mapping = Mapping::of_sealed_file(&file, placed.extent(Alignment::InPlace, file.len(), "")?)?;
+        let (placed, extent) = placed.rows(self.rows.as_ref(), Alignment::InPlace, file.len(), "")?;
+        let mapping = Mapping::of_sealed_file(&file, extent)?;
         // SAFETY: (1, 2) the kernel has proved that the file does not change.
         unsafe { placed.into_array(mapping, file, Mode::ReadOnly) }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result, error};
 use crate::file::{ArrayFile, Lock};
+use crate::layout::check_offset;
 use crate::mode::FileAccess;
 use crate::npy::{EncodedHeader, HEADER_CAP, Header, Preamble};
 
@@ -46,9 +47,46 @@ impl Header {
     /// # Errors
     /// Those of [`read`](Self::read); [`ErrorKind::Io`](crate::ErrorKind::Io) also if memory is exhausted.
     pub fn read_with_limit<P: AsRef<Path>>(path: P, max_header_size: usize) -> Result<Self> {
-        let path = path.as_ref();
-        ArrayFile::open(path, FileAccess::Read, Lock::None)
-            .and_then(|mut file| Ok(read_header(&mut file, 0, max_header_size)?.0))
+        Self::read_from(path.as_ref(), 0, max_header_size)
+    }
+
+    /// Like [`read`](Self::read), for a header that starts `offset` bytes into its file: one array after another in one
+    /// file, or inside of another format. [`data_offset`](Self::data_offset) counts from the start of the header.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read); [`ErrorKind::TooShort`](crate::ErrorKind::TooShort) if the offset is past the end of the
+    /// file.
+    ///
+    /// # Example: all arrays of a file, as several `np.save` to one open file write it
+    /// ```
+    /// use ndarray_mmap::{MmapArray, npy::{Header, NpyElement}};
+    ///
+    /// let path = std::env::temp_dir().join("ndarray-mmap-one-after-another.npy");
+    /// let mut bytes = Vec::new();
+    /// for n in [3, 5] {
+    ///     bytes.extend(Header::builder().dtype(u8::dtype()).shape([n]).build()?.to_bytes()?);
+    ///     bytes.extend(vec![n as u8; n]);
+    /// }
+    /// std::fs::write(&path, &bytes)?;
+    ///
+    /// let (mut at, mut sums) = (0, vec![]);
+    /// while at < std::fs::metadata(&path)?.len() {
+    ///     let header = Header::read_at(&path, at)?;
+    ///     sums.push(MmapArray::<u8>::options().offset(at).load_npy(&path)?.sum());
+    ///     at += header.data_offset() + header.nbytes().expect("it was loaded");
+    /// }
+    /// assert_eq!(sums, [9, 25]);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn read_at<P: AsRef<Path>>(path: P, offset: u64) -> Result<Self> {
+        Self::read_from(path.as_ref(), offset, HEADER_CAP)
+    }
+
+    fn read_from(path: &Path, offset: u64, cap: usize) -> Result<Self> {
+        check_offset(offset)
+            .and_then(|()| ArrayFile::open(path, FileAccess::Read, Lock::None))
+            .and_then(|mut file| Ok(read_header(&mut file, offset, cap)?.0))
             .map_err(|e| e.with_path(path))
     }
 }

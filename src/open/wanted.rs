@@ -4,14 +4,14 @@ use ndarray::{Dimension, IxDyn};
 
 use crate::element::ElementLayout;
 use crate::error::{Error, Result, error};
-use crate::layout::{Alignment, Layout, Order, axes};
+use crate::layout::{Alignment, Layout, Order, Remainder, axes, row_of};
 
 #[derive(Clone, Debug)]
 pub(super) enum Wanted<D> {
     /// One axis, as long as the file.
     WholeFile,
-    /// As many rows as the file has; the length of the first axis is not set.
-    Rows(D),
+    /// As many rows as the file has; the length of the outermost axis is not set.
+    Rows(D, Order),
     Exactly(D, Order),
 }
 
@@ -20,13 +20,22 @@ impl<D: Dimension> Wanted<D> {
     pub(super) fn check(&self, item: ElementLayout, offset: u64, alignment: Alignment) -> Result<()> {
         match self.exact_layout(item) {
             Some(layout) => layout?.span(offset, alignment).map(drop),
-            None => Layout::inferable(&self.rows()?, item, offset).map(drop),
+            None => self.rows().and_then(|(dim, order)| Layout::inferable(&dim, order, item, offset)).map(drop),
         }
     }
 
     /// The layout in a raw file of `file_len` bytes.
-    pub(super) fn layout(&self, item: ElementLayout, offset: u64, file_len: u64) -> Result<Layout<D>> {
-        self.exact_layout(item).unwrap_or_else(|| Layout::inferred(self.rows()?, item, offset, file_len))
+    pub(super) fn layout(
+        &self,
+        item: ElementLayout,
+        offset: u64,
+        file_len: u64,
+        remainder: Remainder,
+    ) -> Result<Layout<D>> {
+        self.exact_layout(item).unwrap_or_else(|| {
+            let (dim, order) = self.rows()?;
+            Layout::inferred(dim, order, item, offset, file_len, remainder)
+        })
     }
 
     /// The layout that needs no file; `None` if the number of rows depends on one.
@@ -43,11 +52,11 @@ impl<D: Dimension> Wanted<D> {
             .unwrap_or_else(|| Err(error!(ShapeRequired, "a file cannot be created without a `.shape()`")))
     }
 
-    /// The axes of an array whose first axis depends on the file.
-    fn rows(&self) -> Result<D> {
+    /// The axes of an array whose outermost axis depends on the file, and their order.
+    fn rows(&self) -> Result<(D, Order)> {
         match (self, D::NDIM) {
-            (Wanted::Rows(dim) | Wanted::Exactly(dim, _), _) => Ok(dim.clone()),
-            (Wanted::WholeFile, None | Some(1)) => Ok(D::zeros(1)),
+            (Wanted::Rows(dim, order) | Wanted::Exactly(dim, order), _) => Ok((dim.clone(), *order)),
+            (Wanted::WholeFile, None | Some(1)) => Ok((D::zeros(1), Order::C)),
             (Wanted::WholeFile, Some(ndim)) => Err(error!(
                 ShapeMismatch,
                 "without a shape the array has 1 dimension, but {ndim} were asked for: give a `.shape()`"
@@ -65,8 +74,11 @@ impl<D: Dimension> Wanted<D> {
         };
         match self {
             Wanted::Exactly(dim, _) if axes(dim) != shape => return Err(mismatch(format!("{:?} was", axes(dim)))),
-            Wanted::Rows(dim) if shape.get(1..) != Some(&axes(dim)[1..]) => {
-                return Err(mismatch(format!("rows of shape {:?} were", &axes(dim)[1..])));
+            Wanted::Rows(dim, order) => {
+                let row = row_of(axes(dim), *order);
+                if row_of(shape, *order) != row {
+                    return Err(mismatch(format!("rows of shape {:?} were", row.unwrap_or_default())));
+                }
             }
             _ => {}
         }

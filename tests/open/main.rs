@@ -4,6 +4,7 @@
 mod support;
 
 mod layouts;
+mod parts;
 
 // Inodes, permissions, owners and symbolic links.
 #[cfg(unix)]

@@ -21,6 +21,9 @@ pub trait OpenExt<A: 'static, D, M>: Sized {
     fn opened_npy(self, path: impl AsRef<Path>) -> Result<MmapArrayBase<A, D, M>>
     where
         A: NpyElement;
+    fn mapped_npy(self, file: &File) -> Result<MmapArrayBase<A, D, M>>
+    where
+        A: NpyElement;
 }
 
 impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> OpenExt<A, D, M> for MmapArrayOptions<A, D, M> {
@@ -40,6 +43,14 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> OpenExt<A, D
     {
         // SAFETY: see the trait.
         unsafe { self.open_npy(path) }
+    }
+
+    fn mapped_npy(self, file: &File) -> Result<MmapArrayBase<A, D, M>>
+    where
+        A: NpyElement,
+    {
+        // SAFETY: see the trait.
+        unsafe { self.map_npy(file) }
     }
 }
 
