@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use ndarray::{IxDyn, ShapeBuilder};
+use ndarray::{Dimension, IxDyn, ShapeBuilder, Slice};
 use ndarray_mmap::{
     ErrorKind, Lock, MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, Result,
     mode::{Loadable, OpenExisting, Supports},
@@ -10,7 +10,7 @@ use ndarray_mmap::{
 
 use crate::axes::{Axes, dim};
 use crate::element::Element;
-use crate::file::outermost;
+use crate::file::{bytes_of, outermost};
 use crate::random::Random;
 use crate::session::{Handle, KEPT, Place, Session, grown};
 use crate::support::arrays::OpenExt;
@@ -36,6 +36,9 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         if self.file.header.is_some() && random.one_in(8) {
             let header = self.file.header.take().unwrap();
             self.file.before.extend(header.bytes);
+        }
+        if random.one_in(4) {
+            self.some_rows_are_those_of_the_file(random);
         }
         // Or somebody comes, and opens a longer array, or a shorter one.
         let mode = random.below(if self.private { 2 } else { 4 });
@@ -64,6 +67,24 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         }
     }
 
+    fn some_rows_are_those_of_the_file(&mut self, random: &mut Random) {
+        let Some(axis) = outermost(self.file.values.ndim(), self.fortran_order) else { return };
+        let rows = random.range(self.file.values.len_of(axis));
+        let wanted = self.file.values.slice_axis(axis, Slice::from(rows.clone())).to_owned();
+        let options = MmapArray::<A, D>::options().offset(self.file.before.len() as u64).rows(rows);
+        let in_place = self.is_aligned() && random.coin();
+        let part = match (self.file.header.is_some(), in_place) {
+            (true, true) => options.opened_npy(&self.path),
+            (true, false) => options.load_npy(&self.path),
+            (false, true) => options.shape(self.shape()).opened(&self.path),
+            (false, false) => options.shape(self.shape()).load(&self.path),
+        };
+        let part = part.unwrap_or_else(|e| panic!("cannot open some rows: {e}")).to_owned().into_dyn();
+        assert_eq!(part.shape(), wanted.shape());
+        assert!(bytes_of(&part, self.fortran_order) == bytes_of(&wanted, self.fortran_order));
+        self.counts.add("begun", "open some rows");
+    }
+
     /// No element lies at an offset that does not suit it, perhaps because there is none.
     pub fn is_aligned(&self) -> bool {
         self.file.values.is_empty() || self.file.offset().is_multiple_of(align_of::<A>())
@@ -89,8 +110,7 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             return options.load_npy(&self.path);
         }
         if self.rows_can_be_inferred() && random.coin() {
-            let row = IxDyn(&self.file.values.shape()[1..]);
-            return options.row_shape(row).load(&self.path)?.into_dimensionality();
+            return options.row_shape(self.row_shape()).load(&self.path)?.into_dimensionality();
         }
         options.shape(self.shape()).load(&self.path)
     }
@@ -100,12 +120,18 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
     }
 
     fn rows_can_be_inferred(&self) -> bool {
-        let shape = self.file.values.shape();
         self.file.header.is_none()
             && self.file.behind.is_empty()
-            && !self.fortran_order
-            && !shape.is_empty()
-            && shape[1..].iter().all(|&n| n > 0)
+            && self.file.values.ndim() > 0
+            && self.row_shape().raw_dim().slice().iter().all(|&n| n > 0)
+    }
+
+    fn row_shape(&self) -> ndarray::Shape<IxDyn> {
+        let mut row = self.file.values.shape().to_vec();
+        if let Some(axis) = outermost(row.len(), self.fortran_order) {
+            row.remove(axis.0);
+        }
+        IxDyn(&row).set_f(self.fortran_order)
     }
 
     fn opened<M: OpenExisting + Supports<A>>(
@@ -117,12 +143,6 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         let options =
             options.populate(random.one_in(6)).lock(random.pick(&[Lock::BestEffort, Lock::Required, Lock::None]));
         let options = options.offset(self.file.before.len() as u64);
-        if self.file.header.is_some() {
-            if random.coin() {
-                return options.shape(self.shape()).opened_npy(&self.path);
-            }
-            return options.opened_npy(&self.path);
-        }
         let append = random.one_in(2);
         let handle = random.one_in(3).then(|| {
             let mut how = File::options();
@@ -134,15 +154,22 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
             };
             how.open(&self.path).unwrap()
         });
+        if self.file.header.is_some() {
+            let options = if random.coin() { options.shape(self.shape()) } else { options };
+            return match handle {
+                Some(handle) => options.mapped_npy(&handle),
+                None => options.opened_npy(&self.path),
+            };
+        }
         if self.rows_can_be_inferred() && random.coin() {
-            let row = &self.file.values.shape()[1..];
-            if row.is_empty() && random.coin() && D::NDIM.is_none_or(|n| n == 1) {
+            let row = self.row_shape();
+            if row.raw_dim().ndim() == 0 && random.coin() && D::NDIM.is_none_or(|n| n == 1) {
                 return match handle {
                     Some(handle) => options.mapped(&handle),
                     None => options.opened(&self.path),
                 };
             }
-            let options = options.row_shape(IxDyn(row));
+            let options = options.row_shape(row);
             let array = match handle {
                 Some(handle) => options.mapped(&handle),
                 None => options.opened(&self.path),
