@@ -23,6 +23,8 @@ enum Origin {
     /// From a file whose last append was killed when its rows were stored and the header did not count them yet.
     OpenKilled,
     OpenSparse,
+    /// By a handle of the caller's.
+    Map,
     Create,
     Scratch,
     Stage,
@@ -64,6 +66,7 @@ pub fn all() -> Vec<Scenario> {
                 add("resize_down_after_kill", Origin::OpenKilled, 3, &[Resize(2)]);
             }
             add("append_to_nothing", Origin::Open, 0, &[Append(2)]);
+            add("append_mapped_by_handle", Origin::Map, 3, &[Append(2), Append(MANY)]);
             add("append_sparse", Origin::OpenSparse, 3, &[Append(MANY)]);
             add("append_created", Origin::Create, 3, &[Append(2)]);
             add("append_staged", Origin::Stage, 3, &[Append(200)]);
@@ -101,13 +104,17 @@ impl Growth {
         let start = numbers(0..self.rows);
         let (format, shape) = (self.format, self.format.shape(self.rows));
         match self.origin {
-            Origin::Open | Origin::OpenSparse | Origin::OpenKilled => {
+            Origin::Open | Origin::OpenSparse | Origin::OpenKilled | Origin::Map => {
                 let path = s.put("a", &format.bytes(&start));
                 let open = || {
                     let options = MmapArrayMut::<f64>::options().preallocate(self.origin != Origin::OpenSparse);
+                    let handle = || fs::File::options().read(true).write(true).open(&path).expect("opens");
                     // SAFETY: nobody else knows the file.
                     unsafe {
-                        if format.npy {
+                        if self.origin == Origin::Map {
+                            let options = options.shape(shape);
+                            if format.npy { options.map_npy(&handle()) } else { options.map(&handle()) }
+                        } else if format.npy {
                             options.open_npy(&path).and_then(MmapArrayBase::into_dimensionality::<Ix2>)
                         } else {
                             options.shape(shape).open(&path)

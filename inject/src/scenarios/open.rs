@@ -1,6 +1,7 @@
 //! Files opened, read and extended: if opening is refused, they are as they were.
 
 use std::fs;
+use std::ops::Range;
 use std::os::fd::FromRawFd;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ use crate::scene::{End, Scene};
 use crate::table::{Format, numbers};
 
 const ROWS: usize = 300;
+
+const SOME_ROWS: Range<usize> = 100..250;
 
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -45,10 +48,13 @@ pub fn all() -> Vec<Scenario> {
             all.push(Scenario::new(format!("{name}{how}"), move |s| extends(s, held, wanted, preallocate)));
         }
     }
-    all.push(Scenario::new("map_r", |s| maps::<ReadOnly>(s, None)));
-    all.push(Scenario::new("map_r+", |s| maps::<ReadWrite>(s, None)));
-    all.push(Scenario::new("map_c", |s| maps::<CopyOnWrite>(s, None)));
-    all.push(Scenario::new("map_r+_locked", |s| maps::<ReadWrite>(s, Some(Lock::BestEffort))));
+    for (name, format) in [("map", Format::RAW), ("map_npy", Format::NPY)] {
+        all.push(Scenario::new(format!("{name}_r"), move |s| maps::<ReadOnly>(s, format, None)));
+        all.push(Scenario::new(format!("{name}_r+"), move |s| maps::<ReadWrite>(s, format, None)));
+        all.push(Scenario::new(format!("{name}_c"), move |s| maps::<CopyOnWrite>(s, format, None)));
+        let lock = Some(Lock::BestEffort);
+        all.push(Scenario::new(format!("{name}_r+_locked"), move |s| maps::<ReadWrite>(s, format, lock)));
+    }
     all.push(Scenario::new("map_sealed", map_sealed));
     all
 }
@@ -64,13 +70,23 @@ fn opens<M: OpenExisting + Supports<f64>>(all: &mut Vec<Scenario>, name: &str, f
         let options = MmapArrayBase::<f64, Ix2, M>::options().shape(format.shape(ROWS)).populate(true);
         open(s, format, options);
     }));
+    all.push(Scenario::new(format!("open_{name}_some_rows"), move |s| {
+        let options = MmapArrayBase::<f64, Ix2, M>::options().shape(format.shape(ROWS)).rows(SOME_ROWS);
+        reads_rows(s, format, SOME_ROWS, |path| opened(format, options, path));
+    }));
 }
 
 fn open<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, format: Format, options: MmapArrayOptions<f64, Ix2, M>) {
-    reads(s, format, |path| {
-        // SAFETY: nobody else knows the file.
-        unsafe { if format.npy { options.open_npy(path) } else { options.open(path) } }
-    });
+    reads(s, format, |path| opened(format, options, path));
+}
+
+fn opened<M: OpenExisting + Supports<f64>>(
+    format: Format,
+    options: MmapArrayOptions<f64, Ix2, M>,
+    path: &Path,
+) -> Result<MmapArrayBase<f64, Ix2, M>> {
+    // SAFETY: nobody else knows the file.
+    unsafe { if format.npy { options.open_npy(path) } else { options.open(path) } }
 }
 
 /// The kinds of error that are allowed, depending on whether the lock failed.
@@ -90,14 +106,22 @@ pub(super) fn lock_is_sure<T>(s: &mut Scene<'_>, opened: Option<&T>) {
 }
 
 fn reads<M>(s: &mut Scene<'_>, format: Format, open: impl FnOnce(&Path) -> Result<MmapArrayBase<f64, Ix2, M>>) {
-    let numbers = numbers(0..ROWS);
-    let path = s.put("a", &format.bytes(&numbers));
+    reads_rows(s, format, 0..ROWS, open);
+}
+
+fn reads_rows<M>(
+    s: &mut Scene<'_>,
+    format: Format,
+    rows: Range<usize>,
+    open: impl FnOnce(&Path) -> Result<MmapArrayBase<f64, Ix2, M>>,
+) {
+    let path = s.put("a", &format.bytes(&numbers(0..ROWS)));
     let Some(outcome) = s.armed(|| open(&path)) else { return };
     let kinds = lock_kinds(s);
     let opened = s.judge(outcome, kinds);
     lock_is_sure(s, opened.as_ref());
     if let Some(a) = opened {
-        s.same("opened", a.view(), &numbers);
+        s.same("opened", a.view(), &numbers(rows));
         s.claim(a.close().is_ok(), "close");
     }
 }
@@ -113,16 +137,17 @@ fn loads_large(s: &mut Scene<'_>) {
     }
 }
 
-fn maps<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, lock: Option<Lock>) {
+fn maps<M: OpenExisting + Supports<f64>>(s: &mut Scene<'_>, format: Format, lock: Option<Lock>) {
     let numbers = numbers(0..ROWS);
-    let path = s.put("a", &Format::RAW.bytes(&numbers));
+    let path = s.put("a", &format.bytes(&numbers));
     let file = fs::File::options().read(true).write(true).open(&path).expect("opens");
-    let mut options = MmapArrayBase::<f64, Ix2, M>::options().shape(Format::RAW.shape(ROWS));
+    let mut options = MmapArrayBase::<f64, Ix2, M>::options().shape(format.shape(ROWS));
     if let Some(lock) = lock {
         options = options.lock(lock);
     }
     // SAFETY: nobody else knows the file.
-    let Some(outcome) = s.armed(|| unsafe { options.map(&file) }) else { return };
+    let map = || unsafe { if format.npy { options.map_npy(&file) } else { options.map(&file) } };
+    let Some(outcome) = s.armed(map) else { return };
     let kinds = lock_kinds(s);
     let opened = s.judge(outcome, kinds);
     lock_is_sure(s, opened.as_ref());
