@@ -13,6 +13,8 @@
 #![allow(unsafe_code)]
 
 #[deny(unsafe_code)]
+mod arithmetic;
+#[deny(unsafe_code)]
 mod ndarray_traits;
 
 use std::fmt;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::AnyBitPattern;
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension, IxDyn, NdIndex};
+
+pub use arithmetic::ScalarOperand;
 
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::file::ArrayFile;
@@ -68,7 +72,7 @@ pub type MmapArray<A = u8, D = IxDyn> = MmapArrayBase<A, D, ReadOnly>;
 /// let mut a = MmapArrayMut::<f64>::scratch((3, 4))?;
 /// a.row_mut(1).fill(2.0);
 /// a[[0, 0]] = 7.0;
-/// *a += 1.0;
+/// a += 1.0;
 /// assert_eq!(a.sum(), 12.0 + 8.0 + 7.0);
 /// # Ok::<(), ndarray_mmap::Error>(())
 /// ```
@@ -166,8 +170,47 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// A row is one step along the outermost axis in memory: the first axis in C order, the last in Fortran order (a column of a
 /// matrix, in NumPy's words). `append`, `resize`, `write_rows`, `flush_rows` and `blocks` count rows.
 ///
+/// # Arithmetic and comparison
+/// A reference to a mapped array is an operand as a reference to an `Array` is: `&a + &b`, `2.0 * &a`, `&a - &owned`, `-&a`,
+/// in every mode, with broadcasting, between mapped arrays and `Array`, `&Array`, `&ArrayView` and `&ArrayRef` on either side.
+/// Results are plain owned arrays in memory ([`map_into`](crate::blocks::BlocksBase::map_into) computes into a file). Writable
+/// arrays have `+=` and its like. `==` compares shapes and elements of mapped and owned arrays.
+/// ```
+/// use ndarray::{Array2, array};
+/// use ndarray_mmap::MmapArrayMut;
+///
+/// let mut a = MmapArrayMut::<f64>::scratch((2, 2))?;
+/// a += 1.5;
+/// a *= &array![[1.0], [2.0]];
+/// let b: Array2<f64> = 2.0 * &a - array![0.0, 1.0];
+/// assert_eq!(b, array![[3.0, 2.0], [6.0, 5.0]]);
+/// assert!(a == array![[1.5, 1.5], [3.0, 3.0]] && a != b);
+/// # Ok::<(), ndarray_mmap::Error>(())
+/// ```
+///
+/// # Functions over any array
+/// A function of `&ArrayRef<A, D>` takes mapped arrays, owned ones and views alike; one of `&ArrayBase<S, D>` takes
+/// `&a.view()`.
+/// ```
+/// use ndarray::{ArrayBase, ArrayRef, Data, Dimension, Ix2, array};
+/// use ndarray_mmap::{MmapArrayMut, Result};
+///
+/// fn norm<D: Dimension>(a: &ArrayRef<f64, D>) -> f64 {
+///     a.iter().map(|x| x * x).sum::<f64>().sqrt()
+/// }
+/// fn older<S: Data<Elem = f64>>(a: &ArrayBase<S, Ix2>) -> f64 {
+///     a.row(0).sum()
+/// }
+///
+/// let mut a = MmapArrayMut::<f64>::scratch((2, 2))?;
+/// a.fill(2.0);
+/// assert_eq!((norm(&a), norm(&array![3.0, 4.0])), (4.0, 5.0));
+/// assert_eq!(older(&a.view()), 4.0);
+/// # Ok::<(), ndarray_mmap::Error>(())
+/// ```
+///
 /// # Life of an array
-/// Views borrow from the array and cannot outlive it; arithmetic gives plain owned arrays. Dropping it releases the map, the file and
+/// Views borrow from the array and cannot outlive it. Dropping it releases the map, the file and
 /// its lock, and reports nothing: [`close`](Self::close) does. What was stored is visible to every process at once and
 /// survives the end of this one; [`flush`](Self::flush) makes it survive a power cut.
 ///
@@ -199,6 +242,14 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// let view = MmapArray::<f64>::load("x.bin")?.view();
 /// println!("{}", view.sum());
 /// # Ok(())
+/// # }
+/// ```
+///
+/// An array owns its mapping, and is not cloned: [`to_owned`](ndarray::ArrayRef#method.to_owned) copies its elements to an
+/// `Array` in memory.
+/// ```compile_fail,E0599
+/// # fn f(array: ndarray_mmap::MmapArray<f64>) {
+/// let copy = array.clone();
 /// # }
 /// ```
 ///

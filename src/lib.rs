@@ -24,7 +24,7 @@
 //! // SAFETY: while `grid` lives, no other process or handle changes its bytes or truncates the file.
 //! let grid = unsafe { MmapArray::<f32, Ix2>::open_npy(&path)? };
 //! assert_eq!(grid.sum(), 8.0);
-//! let doubled: Array2<f32> = &*grid * 2.0;
+//! let doubled: Array2<f32> = &grid * 2.0;
 //! assert_eq!(doubled.row(1), array![4.0, 4.0, 4.0, 4.0]);
 //! # drop(grid);
 //! # std::fs::remove_dir_all(&folder)?;
@@ -125,7 +125,7 @@ mod field;
 
 mod guarded;
 
-pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
+pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, ScalarOperand, Staged};
 pub use blocks::{Blocks, BlocksMut};
 pub use element::{Bool8, Datetime64, FixedBytes, Timedelta64, time_units};
 pub use error::{Error, ErrorKind, Result};

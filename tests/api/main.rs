@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arithmetic;
 mod contract;
 mod elements;
 mod modes;
