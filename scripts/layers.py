@@ -15,7 +15,7 @@ ROWS = [
     ["error"],
     ["mode", "element"],
     ["layout", "npy"],
-    ["parallel", "arch"],
+    ["parallel", "arch", "pieces"],
     ["file"],
     ["storage"],
     ["array"],

@@ -136,7 +136,9 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// | map a file that is open | [`map`](crate::MmapArrayOptions::map), [`map_npy`](crate::MmapArrayOptions::map_npy) | `unsafe` |
 /// | skip headers between frames, pick channels | [`strided`](Self::strided) | |
 /// | view or copy one field of records | [`field`](Self::field), [`read_field`](Self::read_field) | |
-/// | add or remove rows | [`append`](Self::append), [`resize`](Self::resize) | |
+/// | open a log, or start it | [`open_or_create_npy`](Self::open_or_create_npy) | `unsafe` |
+/// | add or remove rows | [`append`](Self::append), [`push`](Self::push), [`resize`](Self::resize) | |
+/// | save any array as `.npy`, atomically | [`save_npy`](crate::save_npy) | |
 /// | sum, map or iterate beyond memory | [`blocks`](Self::blocks) | |
 /// | change the order, or pick rows and columns | [`assign_tiled`](Self::assign_tiled), [`gather`](Self::gather) | |
 ///

@@ -14,9 +14,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// It is one word large and `Send + Sync + 'static`.
 ///
-/// Printed, it is one line that has everything: the file, what was tried, and the operating system's own error. That
-/// last part is also the [`source`](std::error::Error::source), for programs that want its number. A report that prints
-/// an error together with its sources therefore repeats it; printing the error alone is enough.
+/// Printed, it is one line that has everything: the file, what was tried, and the operating system's own error, which a
+/// program finds in [`io_error`](Self::io_error). [`source`](std::error::Error::source) does not repeat it, so that a report
+/// of an error and its sources, as `anyhow` and `eyre` print it, says everything once.
 ///
 /// # Example: a file that is too short
 /// ```
@@ -45,7 +45,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// An operating-system error: not found, no permission, a directory, storage full, too many open files.
-    /// `source()` is the [`io::Error`].
+    /// [`io_kind`](Error::io_kind) says which.
     Io,
     /// A fifo, device, socket or directory: only regular files can be mapped.
     NotRegularFile,
@@ -125,6 +125,24 @@ impl Error {
         self.0.kind
     }
 
+    /// The kind of the operating system's own error, if there is one: `NotFound`, `PermissionDenied`, `StorageFull` ...
+    ///
+    /// ```
+    /// use std::io;
+    /// use ndarray_mmap::{ErrorKind, MmapArray};
+    ///
+    /// let e = MmapArray::<f64>::load("no/such/file").unwrap_err();
+    /// assert_eq!((e.kind(), e.io_kind()), (ErrorKind::Io, Some(io::ErrorKind::NotFound)));
+    /// ```
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.io_error().map(io::Error::kind)
+    }
+
+    /// The operating system's own error, if there is one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.0.source.as_ref()
+    }
+
     /// The file: for a constructor the path as the caller gave it, for a method of an array the absolute path, for
     /// [`scratch`](crate::MmapArrayBase::scratch) the folder for temporary files. `None` for an array opened by a handle
     /// ([`map`](crate::MmapArrayOptions::map)).
@@ -160,9 +178,10 @@ impl fmt::Debug for Error {
     }
 }
 
+/// What stands behind the operating system's error, which is mostly nothing: the error itself is printed already.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|e| e as _)
+        self.io_error().and_then(std::error::Error::source)
     }
 }
 
@@ -204,6 +223,31 @@ mod tests {
         fn crosses<T: Send + Sync + 'static>() {}
         crosses::<Error>();
         assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    /// As reports of an error and its sources print it.
+    #[test]
+    fn everything_is_said_once() {
+        use std::error::Error as _;
+        let not_found = || io::Error::from(io::ErrorKind::NotFound);
+        let e = Error::io("cannot open", not_found()).with_path(Path::new("a"));
+        assert_eq!(e.to_string(), format!("a: cannot open: {}", not_found()));
+        assert!(e.source().is_none());
+        assert_eq!(
+            (e.io_kind(), e.io_error().unwrap().kind()),
+            (Some(io::ErrorKind::NotFound), io::ErrorKind::NotFound)
+        );
+        // Of an error that wraps another, the sources begin with what its text does not have.
+        let inner = io::Error::other("inner");
+        let outer = io::Error::other(Error::io("cannot read", inner));
+        assert_eq!(outer.to_string(), "cannot read: inner");
+        let mut source = outer.source();
+        while let Some(e) = source {
+            assert_ne!(e.to_string(), "inner");
+            source = e.source();
+        }
+        let e = Error::new(ErrorKind::TooShort, "short");
+        assert!(e.io_kind().is_none() && e.io_error().is_none() && e.source().is_none());
     }
 
     #[test]

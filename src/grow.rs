@@ -2,17 +2,14 @@
 //! a failure, or a kill between any two of them, leaves a whole array.
 
 use bytemuck::NoUninit;
-use ndarray::{ArrayRef, ArrayView, Axis, Dimension, Slice};
+use ndarray::{ArrayRef, Dimension, Slice};
 
 use crate::array::MmapArrayBase;
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::layout::{Alignment, Layout};
+use crate::layout::{Alignment, Layout, row_of};
 use crate::mode::{Persistent, Supports};
 use crate::npy::{EncodedHeader, MAGIC};
-
-/// Rows that are not contiguous are copied together into buffers of about this many bytes: large enough that system calls
-/// do not count, small enough for a core's own cache.
-const PIECE: usize = 256 * 1024;
+use crate::pieces::write_pieces;
 
 /// An array as it was before its number of rows changed.
 struct Before<D> {
@@ -86,6 +83,33 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     pub fn append(&mut self, block: &ArrayRef<A, D>) -> Result<()> {
         let appended = self.append_rows(block);
         appended.map_err(|e| self.named(e))
+    }
+
+    /// Adds one row at the end: [`append`](Self::append) for a row without its axis. Of an array of one axis, a row is one
+    /// element: `push(&arr0(x))`.
+    ///
+    /// When it returns, the row is in the file and survives the end of the process, as with `append`. Rows that come together
+    /// are cheaper by one `append`.
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append).
+    ///
+    /// ```
+    /// use ndarray::{arr0, aview1};
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut log = MmapArrayMut::<f32>::scratch((0, 3))?;
+    /// log.push(&aview1(&[1.0, 2.0, 3.0]))?;
+    /// assert_eq!(log.dim(), (1, 3));
+    ///
+    /// let mut values = MmapArrayMut::<u8>::scratch(0)?;
+    /// values.push(&arr0(7))?;
+    /// assert_eq!(values[0], 7);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn push(&mut self, row: &ArrayRef<A, D::Smaller>) -> Result<()> {
+        let pushed = self.push_row(row);
+        pushed.map_err(|e| self.named(e))
     }
 
     /// Makes the array `n` rows long: along the outermost axis in memory, which is the first in C order and the last in
@@ -165,11 +189,25 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         stored.and_then(|()| self.rewrite_header(&header)).map_err(|e| self.undo(before, header, e))
     }
 
+    fn push_row(&mut self, row: &ArrayRef<A, D::Smaller>) -> Result<()> {
+        let own = self.layout().axes();
+        let fits = self.layout().outermost().filter(|_| row_of(own, self.layout().order()) == Some(row.shape()));
+        let block = fits.and_then(|axis| row.view().insert_axis(axis).into_dimensionality::<D>().ok());
+        let Some(block) = block else {
+            return Err(error!(
+                ShapeMismatch,
+                "{:?} is not the shape of one row of an array of shape {own:?}",
+                row.shape()
+            ));
+        };
+        self.append_rows(&block)
+    }
+
     /// Adds rows to the file by writing them. For so few bytes that is one step: nobody sees the new length without the rows,
     /// not even after a kill.
     fn write_at_end(&mut self, block: &ArrayRef<A, D>, end: u64) -> Result<()> {
         let Some(axis) = self.layout().outermost() else { return Ok(()) };
-        write_block(block.view(), axis, |bytes, at| self.file_mut()?.write_at_end(bytes, end + at as u64))
+        write_pieces(block.view(), axis, |bytes, at| self.file_mut()?.write_at_end(bytes, end + at as u64))
     }
 
     fn resize_rows(&mut self, n: usize) -> Result<()> {
@@ -360,7 +398,7 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
         let bytes = self.layout().row_bytes(start..start + rows)?;
         let offset = self.offset() + bytes.start as u64;
         if self.file_mut()?.writes_at() {
-            return write_block(block.view(), axis, |bytes, at| {
+            return write_pieces(block.view(), axis, |bytes, at| {
                 if at > 0 {
                     // Writing would make a file that was truncated meanwhile longer again, with nothing in the gap.
                     self.storage().check_file()?;
@@ -377,29 +415,4 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
 fn in_one_page(start: u64, end: u64) -> bool {
     const PAGE: u64 = 4096;
     start / PAGE == end.saturating_sub(1) / PAGE
-}
-
-/// Passes the bytes of a block to `write`, in the order of the file, with their offset.
-fn write_block<A: NoUninit, D: Dimension>(
-    block: ArrayView<'_, A, D>,
-    outermost: Axis,
-    mut write: impl FnMut(&[u8], usize) -> Result<()>,
-) -> Result<()> {
-    // In Fortran order the reversed axes are those of C order.
-    let block = if outermost == Axis(0) { block } else { block.reversed_axes() };
-    if let Some(elements) = block.as_slice() {
-        return write(bytemuck::cast_slice(elements), 0);
-    }
-    let row = block.len() / block.len_of(Axis(0)).max(1) * size_of::<A>();
-    let rows = (PIECE / row.max(1)).max(1);
-    let mut at = 0;
-    let mut piece = Vec::new();
-    for rows in block.axis_chunks_iter(Axis(0), rows) {
-        piece.clear();
-        piece.extend(rows.iter().copied());
-        let bytes: &[u8] = bytemuck::cast_slice(&piece);
-        write(bytes, at)?;
-        at += bytes.len();
-    }
-    Ok(())
 }

@@ -101,6 +101,7 @@ mod layout;
 pub mod mode;
 pub mod npy;
 mod parallel;
+mod pieces;
 mod storage;
 mod sys;
 
@@ -132,5 +133,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;
 pub use mode::{CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging};
 pub use open::MmapArrayOptions;
+pub use publish::save_npy;
 pub use storage::Advice;
 pub use tile::TiledAssign;

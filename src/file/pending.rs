@@ -132,7 +132,7 @@ impl PendingFile {
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let mut file: &File = &self.file;
         file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("cannot seek", e))?;
-        file.write_all(bytes).map_err(|e| Error::io("cannot write the header", e))
+        file.write_all(bytes).map_err(|e| Error::io("cannot write", e))
     }
 
     /// Locks the file, so that others are excluded from the moment it has a name.

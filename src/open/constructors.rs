@@ -179,6 +179,42 @@ where
         unsafe { Self::options().shape(shape).create_new_npy(path) }
     }
 
+    /// Opens a `.npy` file, or creates it if nothing is at the path. With a shape of no rows, such as `(0, 3)`, an existing
+    /// file may have any number of rows; the other axes, the order and the element type are compared.
+    ///
+    /// # Errors
+    /// Those of [`MmapArrayOptions::open_or_create_npy`].
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    ///
+    /// # Example: a log that goes on where it stopped
+    /// ```
+    /// use ndarray::aview1;
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-log-{}.npy", std::process::id()));
+    /// for run in 1..=3 {
+    ///     // SAFETY: while `log` lives, no other process or handle changes its bytes or truncates the file.
+    ///     let mut log = unsafe { MmapArrayMut::<f64>::open_or_create_npy(&path, (0, 2))? };
+    ///     log.push(&aview1(&[run as f64, 0.5]))?;
+    ///     assert_eq!(log.dim(), (run, 2));
+    ///     log.close()?;
+    /// }
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub unsafe fn open_or_create_npy<P: AsRef<Path>, Sh: ShapeBuilder>(
+        path: P,
+        shape: Sh,
+    ) -> Result<MmapArrayBase<A, Sh::Dim, ReadWrite>>
+    where
+        A: NpyElement,
+    {
+        // SAFETY: the same promise.
+        unsafe { Self::options().shape(shape).open_or_create_npy(path) }
+    }
+
     /// Creates a temporary array, which can be larger than memory, in an unnamed file. All elements are zero. When the array
     /// is dropped, the file is gone. Safe: no other process can open the file.
     ///

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use bytemuck::AnyBitPattern;
@@ -14,6 +15,7 @@ use ndarray::Dimension;
 use super::MmapArrayOptions;
 use super::placed::Placed;
 use super::read_header::{MOST_READS, read_header};
+use super::wanted::Wanted;
 use crate::array::MmapArrayBase;
 use crate::element::ElementLayout;
 #[cfg(doc)]
@@ -185,6 +187,68 @@ where
     pub unsafe fn create_new_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
         // SAFETY: the caller's.
         unsafe { self.create_at(path.as_ref(), self.new_npy(), Destination::vacant, PendingFile::publish_new) }
+    }
+}
+
+impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
+where
+    ReadWrite: Supports<A>,
+{
+    /// Opens a `.npy` file, or creates it if nothing is at the path: for logs and results that go on where an earlier run
+    /// stopped.
+    ///
+    /// The [`shape`](Self::shape) is what a new file gets. Of an existing one, shape and order are compared with it, but for the
+    /// number of rows if `shape` has none: `(0, 3)` opens a file of any number of rows of three. If another process creates
+    /// the file at the same time, one of the two creates it and the other opens it.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::ShapeMismatch`] if the existing array has another shape, or another order.
+    /// - [`ErrorKind::ShapeRequired`]: there is no [`shape`](Self::shape).
+    /// - Those of [`open_npy`](Self::open_npy) and [`create_new_npy`](Self::create_new_npy): [`ErrorKind::DtypeMismatch`],
+    ///   [`ErrorKind::Locked`] ...
+    ///
+    /// # Safety
+    /// As for [`open`](Self::open).
+    pub unsafe fn open_or_create_npy<P: AsRef<Path>>(self, path: P) -> Result<MmapArrayBase<A, D, ReadWrite>> {
+        /// The file may be removed and created again by others between two steps, but not for ever.
+        const ATTEMPTS: usize = 100;
+        let path = path.as_ref();
+        let new = self.new_npy().map_err(|e| e.with_path(path))?;
+        let existing = match new.layout.rows() {
+            0 => self.clone().with(Wanted::Rows(new.layout.dim().clone(), new.layout.order())),
+            _ => self.clone(),
+        };
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            // SAFETY: the caller's.
+            let opened = unsafe { existing.open_at(path, existing.check_npy(), Self::find_npy_in_order) };
+            match opened {
+                Err(e) if e.io_kind() == Some(io::ErrorKind::NotFound) => {}
+                opened => return opened,
+            }
+            // SAFETY: the caller's.
+            match unsafe { self.clone().create_new_npy(path) } {
+                Err(e) if e.io_kind() == Some(io::ErrorKind::AlreadyExists) => last = Some(e),
+                created => return created,
+            }
+        }
+        Err(last.unwrap_or_else(|| error!(Io, "the file could be neither opened nor created").with_path(path)))
+    }
+
+    /// [`find_npy_in_place`](Self::find_npy_in_place), in the order that was asked for.
+    fn find_npy_in_order(&self, file: &mut ArrayFile) -> Result<Placed<D>> {
+        let placed = self.find_npy_in_place(file)?;
+        let (found, name) = (placed.layout.order(), |order| if order == Order::C { "C" } else { "Fortran" });
+        match &self.wanted {
+            // With one axis the two are the same.
+            Wanted::Rows(dim, order) | Wanted::Exactly(dim, order) if dim.ndim() > 1 && *order != found => Err(error!(
+                ShapeMismatch,
+                "the file's array is in {} order, but one in {} order was asked for",
+                name(found),
+                name(*order)
+            )),
+            _ => Ok(placed),
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
         self.with(Wanted::Rows(dim, order))
     }
 
-    fn with<D2>(self, wanted: Wanted<D2>) -> MmapArrayOptions<A, D2, M> {
+    pub(super) fn with<D2>(self, wanted: Wanted<D2>) -> MmapArrayOptions<A, D2, M> {
         MmapArrayOptions {
             offset: self.offset,
             wanted,

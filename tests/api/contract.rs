@@ -1,6 +1,5 @@
 //! The contract: every public name, with the signature and the behaviour that callers compile against.
 
-use std::error::Error as _;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -431,7 +430,7 @@ fn relative_paths_become_absolute_ones() {
         // An error names the file as the caller did.
         let e = expect_err(MmapArray::<u8>::load("no/such.bin"), ErrorKind::Io);
         assert_eq!(e.path(), Some(Path::new("no/such.bin")));
-        assert!(e.source().is_some() && e.to_string().starts_with("no/such.bin: cannot open: "), "{e}");
+        assert!(e.io_error().is_some() && e.to_string().starts_with("no/such.bin: cannot open: "), "{e}");
     })
     .run()
     .succeeded();

@@ -63,7 +63,14 @@ impl<A: Element, D: Axes> Session<'_, A, D> {
         }
         let more = Self::any_values(random, &shape);
         let block = Source::<A, D>::of(&more, random);
-        let Some(appended) = stored!(self.array.as_mut().unwrap(), a => a.append(&block.view())) else { return false };
+        let row =
+            (shape[axis.0] == 1 && random.coin()).then(|| more.index_axis(axis, 0).into_dimensionality().unwrap());
+        let appended = match row {
+            // One row is pushed without its axis.
+            Some(row) => stored!(self.array.as_mut().unwrap(), a => a.push(&row)),
+            None => stored!(self.array.as_mut().unwrap(), a => a.append(&block.view())),
+        };
+        let Some(appended) = appended else { return false };
         let message = format!("{shape:?}: {appended:?}");
         let values = concatenate(axis, &[self.values.view(), more.view()]).unwrap();
         self.became(appended, values, "append");

@@ -8,3 +8,4 @@ mod support;
 mod elements;
 mod files;
 mod messages;
+mod save;

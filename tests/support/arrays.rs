@@ -112,10 +112,8 @@ pub fn expect_err<T>(result: Result<T>, kind: ErrorKind) -> Error {
 /// The error, which must be an operating-system error of this kind, and must keep it when it becomes an `io::Error`.
 #[track_caller]
 pub fn expect_io_err<T>(result: Result<T>, kind: std::io::ErrorKind) -> Error {
-    use std::error::Error as _;
     let e = expect_err(result, ErrorKind::Io);
-    let source = e.source().and_then(|s| s.downcast_ref::<std::io::Error>());
-    assert_eq!(source.map(std::io::Error::kind), Some(kind), "{e}");
+    assert_eq!(e.io_kind(), Some(kind), "{e}");
     let again = std::io::Error::from(e);
     assert_eq!(again.kind(), kind);
     *again.into_inner().unwrap().downcast().unwrap()

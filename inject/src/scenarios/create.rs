@@ -44,6 +44,12 @@ pub fn all() -> Vec<Scenario> {
             });
         }));
     }
+    all.push(Scenario::new("create_by_open_or_create_npy", |s| {
+        creates(s, Format::NPY, There::Nothing, |path| {
+            // SAFETY: nobody else knows the file.
+            unsafe { MmapArrayMut::<f64>::open_or_create_npy(path, Format::NPY.shape(ROWS)) }
+        });
+    }));
     all.push(Scenario::new("create_sparse", |s| {
         creates(s, Format::RAW, There::File, |path| create(Format::RAW, path, false));
     }));

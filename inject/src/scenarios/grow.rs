@@ -11,7 +11,7 @@ use ndarray_mmap::{
 };
 
 use super::Scenario;
-use super::steps::Step::{self, Append, Resize, Write};
+use super::steps::Step::{self, Append, Push, Resize, Write};
 use crate::photo::{is_marked, takes_marks};
 use crate::scene::{End, Scene};
 use crate::table::{Format, ROW, numbers};
@@ -54,6 +54,7 @@ pub fn all() -> Vec<Scenario> {
                 all.push(Scenario::new(format!("{what}_{name}_{then:?}").to_lowercase(), move |s| growth.run(s)));
             };
             add("append_small", Origin::Open, 3, &[Append(2)]);
+            add("push", Origin::Open, 3, &[Push, Push]);
             add("append_large", Origin::Open, 3, &[Append(MANY)]);
             add("append_several", Origin::Open, 3, &[Append(2), Append(200), Append(1), Append(1)]);
             add("resize_up", Origin::Open, 3, &[Resize(MANY)]);

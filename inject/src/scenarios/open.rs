@@ -55,6 +55,12 @@ pub fn all() -> Vec<Scenario> {
         let lock = Some(Lock::BestEffort);
         all.push(Scenario::new(format!("{name}_r+_locked"), move |s| maps::<ReadWrite>(s, format, lock)));
     }
+    all.push(Scenario::new("open_or_create_npy_open", |s| {
+        reads(s, Format::NPY, |path| {
+            // SAFETY: nobody else knows the file.
+            unsafe { MmapArrayMut::<f64>::open_or_create_npy(path, Format::NPY.shape(0)) }
+        });
+    }));
     all.push(Scenario::new("map_sealed", map_sealed));
     all
 }

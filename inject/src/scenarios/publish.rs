@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ndarray::Ix2;
-use ndarray_mmap::{ErrorKind, MmapArray, Result, Staged};
+use ndarray_mmap::{ErrorKind, MmapArray, Result, Staged, save_npy};
 
 use super::Scenario;
 use crate::scene::{End, Scene};
@@ -22,6 +22,11 @@ pub fn all() -> Vec<Scenario> {
             all.push(Scenario::new(format!("publish_{name}{over}"), move |s| {
                 publishes(s, format, there, Staged::publish);
             }));
+        }
+        for (over, there) in [("", false), ("_over", true)] {
+            if format.npy {
+                all.push(Scenario::new(format!("save_{name}{over}"), move |s| saves(s, format, there)));
+            }
         }
         all.push(Scenario::new(format!("publish_new_{name}"), move |s| {
             publishes(s, format, false, Staged::publish_new);
@@ -71,6 +76,17 @@ fn publishes(s: &mut Scene<'_>, format: Format, there: bool, publish: impl FnOnc
     let path = place(s, there);
     let staged = staged(format, &path).expect("stages");
     let Some(outcome) = s.armed(|| publish(staged)) else { return };
+    published(s, format, &path, outcome, numbers(0..ROWS));
+}
+
+fn saves(s: &mut Scene<'_>, format: Format, there: bool) {
+    let path = place(s, there);
+    let array = format.array(&numbers(0..ROWS));
+    let Some(outcome) = s.armed(|| save_npy(&path, &array)) else { return };
+    if s.met(&["flock"]) && outcome.as_ref().is_err_and(|e| e.kind() != ErrorKind::Io) {
+        s.judge(outcome, &[ErrorKind::Locked, ErrorKind::Unsupported]);
+        return;
+    }
     published(s, format, &path, outcome, numbers(0..ROWS));
 }
 

@@ -1,6 +1,5 @@
 //! What an array shows, beside what NumPy's showed; and what an error says.
 
-use std::error::Error as _;
 use std::io;
 
 use ndarray::{ArrayView, IxDyn};
@@ -148,8 +147,7 @@ impl Report {
 
 /// Whether an error is of a category of the corpus.
 pub fn is(error: &Error, category: &str) -> bool {
-    let source = error.source().and_then(|e| e.downcast_ref::<io::Error>());
-    let io_kind = source.map(io::Error::kind);
+    let io_kind = error.io_kind();
     match category {
         "not-found" => error.kind() == ErrorKind::Io && io_kind == Some(io::ErrorKind::NotFound),
         "permission" => error.kind() == ErrorKind::Io && io_kind == Some(io::ErrorKind::PermissionDenied),
