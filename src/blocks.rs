@@ -11,6 +11,7 @@ mod prefetch;
 mod reductions;
 mod scan;
 mod segments;
+mod skip_nan;
 
 // The page of a pass lists methods in the order of these modules.
 mod settings;
@@ -20,6 +21,8 @@ mod reduce;
 mod axis;
 
 mod map;
+
+mod indexed;
 
 use std::fmt;
 
@@ -34,6 +37,9 @@ use partition::{BlockSize, Partition};
 use scan::ScanOptions;
 
 pub use accumulate::{Accumulate, Accumulator};
+#[cfg(feature = "rayon")]
+pub use indexed::ParIndexedBlocksIter;
+pub use indexed::{IndexedBlocks, IndexedBlocksIter};
 #[cfg(feature = "rayon")]
 pub use iter::ParBlocksIter;
 pub use iter::{BlockElements, BlocksIter};
@@ -87,6 +93,7 @@ pub struct BlocksBase<'a, D, E> {
     storage: &'a Storage,
     size: Option<BlockSize>,
     parallel: bool,
+    skip_nan: bool,
     options: ScanOptions<'a>,
 }
 
@@ -131,7 +138,15 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
 
 impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     fn new(elements: E, layout: &'a Layout<D>, storage: &'a Storage) -> Self {
-        Self { elements, layout, storage, size: None, parallel: false, options: ScanOptions::default() }
+        Self {
+            elements,
+            layout,
+            storage,
+            size: None,
+            parallel: false,
+            skip_nan: false,
+            options: ScanOptions::default(),
+        }
     }
 
     fn partition(&self) -> Partition<D> {

@@ -137,6 +137,13 @@ pub trait Accumulator: Copy + Default + Send + Sync + 'static + Sealed {
     #[doc(hidden)]
     type Running: Running<Self>;
 
+    /// Whether there are values that are not numbers.
+    #[doc(hidden)]
+    const HAS_NAN: bool = true;
+
+    #[doc(hidden)]
+    fn is_nan(self) -> bool;
+
     #[doc(hidden)]
     fn plus(self, other: Self) -> Self;
 
@@ -160,6 +167,10 @@ impl Accumulator for f64 {
     type Mean = f64;
     type Running = Compensated;
 
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self + other
@@ -214,6 +225,10 @@ impl Accumulator for Complex<f64> {
     type Running = Complex<Compensated>;
 
     #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.re.is_nan() || self.im.is_nan()
+    }
+    #[inline(always)]
     fn plus(self, other: Self) -> Self {
         self + other
     }
@@ -253,6 +268,12 @@ macro_rules! integer_accumulator {
             type Mean = f64;
             type Running = $sum;
 
+            const HAS_NAN: bool = false;
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                false
+            }
             #[inline(always)]
             fn plus(self, other: Self) -> Self {
                 self.saturating_add(other)

@@ -10,7 +10,9 @@ use super::lane_reductions::{LaneMinMax, LaneMoments, LaneSums};
 use super::lanes::{LaneReduction, Lanes, Share, WholeLanes};
 use super::partition::BlockSize;
 use super::reduce::MeanOf;
+use super::reductions::{MeanValue, Moments};
 use super::scan::{Intent, Scan};
+use super::skip_nan::{LaneNumberMinMax, LaneNumberSums, NumberMoments};
 use super::{Blocks, DEFAULT_BYTES};
 use crate::arch::dispatch::dispatch;
 use crate::layout::{Order, axes};
@@ -45,6 +47,9 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
+        if self.leaves_nan_out() {
+            return self.reduce_axis(axis, LaneNumberSums, |numbers, _| numbers.all().sum);
+        }
         self.reduce_axis(axis, LaneSums, |sum, _| sum.value())
     }
 
@@ -56,8 +61,14 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     where
         D: RemoveAxis,
     {
-        (self.length_of(axis) > 0)
-            .then(|| self.reduce_axis(axis, LaneSums, |sum, length| sum.value().to_mean() / length as f64))
+        if self.length_of(axis) == 0 {
+            return None;
+        }
+        Some(if self.leaves_nan_out() {
+            self.reduce_axis(axis, LaneNumberSums, |numbers, _| numbers.all().mean().unwrap_or_else(nan))
+        } else {
+            self.reduce_axis(axis, LaneSums, |sum, length| sum.value().to_mean() / length as f64)
+        })
     }
 
     /// The variances along an axis, with `ddof` degrees of freedom subtracted; NaN if the axis is not longer than `ddof`.
@@ -84,9 +95,14 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
         D: RemoveAxis,
     {
         let ddof = ddof.into();
-        let widen = |x: A| x.widen().to_mean();
-        (self.length_of(axis) > 0).then(|| {
-            self.reduce_axis(axis, LaneMoments(widen), move |moments, _| moments.var(ddof).unwrap_or(f64::NAN))
+        if self.length_of(axis) == 0 {
+            return None;
+        }
+        let var = move |moments: Moments<_>, _| moments.var(ddof).unwrap_or(f64::NAN);
+        Some(if self.leaves_nan_out() {
+            self.reduce_axis(axis, NumberMoments, var)
+        } else {
+            self.reduce_axis(axis, LaneMoments(|x: A| x.widen().to_mean()), var)
         })
     }
 
@@ -132,7 +148,11 @@ impl<A: Copy + PartialOrd + Send + Sync, D: Dimension> Blocks<'_, A, D> {
         let (order, elements) = (self.layout.order(), self.elements);
         // Every lane has elements. Where its result will be, any element will do until then; it is asked for only if there
         // are some.
-        let both = self.reduce_axis(axis, LaneMinMax, |both, _| both.unwrap_or_else(|| (elements[0], elements[0])));
+        let finish = |both: Option<(A, A)>, _| both.unwrap_or_else(|| (elements[0], elements[0]));
+        let both = match self.skip_nan {
+            true => self.reduce_axis(axis, LaneNumberMinMax, finish),
+            false => self.reduce_axis(axis, LaneMinMax, finish),
+        };
         let only = |one: fn(&(A, A)) -> A| {
             let mut values = room(both.len(), both.shape());
             values.extend(both.as_slice_memory_order().unwrap_or_default().iter().map(one));
@@ -285,6 +305,11 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
         }
         results.extend(parts.into_iter().map(finish));
     }
+}
+
+/// The mean of no numbers.
+fn nan<R: MeanValue>() -> R {
+    R::default() / 0.0
 }
 
 /// Memory for one value of each lane, in a result of this shape.

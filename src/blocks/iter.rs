@@ -132,8 +132,18 @@ impl<'a, D: Dimension, E: BlockElements<D>> BlocksIter<'a, D, E> {
         Ok(states)
     }
 
+    /// The numbers of the blocks that are left.
+    pub(super) fn numbers(&self) -> Range<usize> {
+        self.blocks.clone()
+    }
+
+    /// The index on the outermost axis at which a block starts.
+    pub(super) fn first_row(&self, block: usize) -> usize {
+        self.pass.partition.first_row(block)
+    }
+
     #[cfg(feature = "rayon")]
-    fn split_at(mut self, index: usize) -> (Self, Self) {
+    pub(super) fn split_at(mut self, index: usize) -> (Self, Self) {
         let middle = self.blocks.start + index;
         let (partition, pass) = (&self.pass.partition, Arc::clone(&self.pass));
         let at = partition.elements_of(self.blocks.start..middle);
@@ -230,6 +240,12 @@ mod parallel {
         }
     }
 
+    impl<'a, D: Dimension, E: BlockElements<D>> ParBlocksIter<'a, D, E> {
+        pub(in crate::blocks) fn into_blocks(self) -> BlocksIter<'a, D, E> {
+            self.0.into_iter()
+        }
+    }
+
     /// Needs the feature `rayon`.
     impl<'a, D: Dimension, E: BlockElements<D, View: Send> + Send> IntoParallelIterator for BlocksBase<'a, D, E> {
         type Item = E::View;
@@ -262,7 +278,7 @@ mod parallel {
         }
 
         fn with_producer<P: ProducerCallback<Self::Item>>(self, callback: P) -> P::Output {
-            callback.callback(BlocksProducer(self.0.into_iter()))
+            callback.callback(BlocksProducer(self.into_blocks()))
         }
     }
 

@@ -112,6 +112,15 @@ impl<D: Dimension> Partition<D> {
         dim.set_f(self.order == Order::F)
     }
 
+    /// The index of a block's first element on the outermost axis in memory. Also of a block that there is not.
+    pub(crate) fn first_row(&self, block: usize) -> usize {
+        let ndim = self.dim.ndim();
+        if ndim == 0 || block >= self.blocks {
+            return 0;
+        }
+        self.origin(block)[self.order.axis(0, ndim)]
+    }
+
     /// The index of a block's first element.
     pub(crate) fn origin(&self, block: usize) -> D {
         let ndim = self.dim.ndim();

@@ -1,13 +1,15 @@
 //! Operations with one result: from all blocks, in order, or of each block.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::Mutex;
 
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use super::accumulate::{Accumulate, Accumulator};
 use super::pairwise::{PairwiseTree, reduce_pairwise};
-use super::reductions::{CentralMoments, MinMax, Moments, merge_min_max};
+use super::reductions::{CentralMoments, MinMax, Moments, is_unordered, merge_min_max};
+use super::skip_nan::{NumberMinMax, NumberMoments, NumberSum, merge_numbers};
 use super::{BlockElements, Blocks, BlocksMut};
 use crate::arch::dispatch::dispatch;
 use crate::error::Result;
@@ -33,11 +35,17 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn sum(self) -> A::Sum {
+        if self.leaves_nan_out() {
+            return self.number_sum().sum;
+        }
         self.reduce(A::sum_slice, A::Sum::plus).unwrap_or_default()
     }
 
     /// The arithmetic mean; `None` for no elements.
     pub fn mean(self) -> Option<MeanOf<A>> {
+        if self.leaves_nan_out() {
+            return self.number_sum().mean();
+        }
         let count = self.elements.len();
         let sum = self.reduce(A::sum_slice, A::Sum::plus)?;
         Some(sum.to_mean() / count as f64)
@@ -60,6 +68,10 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// # Ok::<(), ndarray_mmap::Error>(())
     /// ```
     pub fn var(self, ddof: impl Into<f64>) -> Option<f64> {
+        if self.leaves_nan_out() {
+            let moments = |block: &[A]| reduce_pairwise(block, NumberMoments).unwrap_or_default();
+            return self.reduce(moments, Moments::merge)?.var(ddof.into());
+        }
         let widen = |x: A| x.widen().to_mean();
         self.reduce(|block| reduce_pairwise(block, CentralMoments(widen)).unwrap_or_default(), Moments::merge)?
             .var(ddof.into())
@@ -68,6 +80,15 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// The standard deviation: the square root of [`var`](Self::var).
     pub fn std(self, ddof: impl Into<f64>) -> Option<f64> {
         self.var(ddof).map(f64::sqrt)
+    }
+
+    /// Whether elements may be NaN, and are to be left out then.
+    pub(super) fn leaves_nan_out(&self) -> bool {
+        self.skip_nan && A::Sum::HAS_NAN
+    }
+
+    fn number_sum(self) -> NumberSum<A::Sum> {
+        self.reduce(NumberSum::of_all, NumberSum::add).unwrap_or_default()
     }
 }
 
@@ -91,6 +112,11 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
     where
         A: Copy + PartialOrd + Send,
     {
+        if self.skip_nan {
+            let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_numbers(left, right));
+            let found = self.reduce(|block| dispatch(NumberMinMax(block)), merge)?;
+            return found.filter(|&(least, _)| !is_unordered(least));
+        }
         let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_min_max(left, right));
         self.reduce(|block| dispatch(MinMax(block)), merge)?
     }

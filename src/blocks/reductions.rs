@@ -324,12 +324,12 @@ pub(super) fn merge_min_max<A: Copy + PartialOrd>(left: (A, A), right: (A, A)) -
 }
 
 #[inline(always)]
-fn smaller<A: PartialOrd>(a: A, b: A) -> A {
+pub(super) fn smaller<A: PartialOrd>(a: A, b: A) -> A {
     if b < a { b } else { a }
 }
 
 #[inline(always)]
-fn larger<A: PartialOrd>(a: A, b: A) -> A {
+pub(super) fn larger<A: PartialOrd>(a: A, b: A) -> A {
     if b > a { b } else { a }
 }
 
@@ -337,6 +337,6 @@ fn larger<A: PartialOrd>(a: A, b: A) -> A {
 /// `rend` compares the stored bytes.
 #[inline(always)]
 #[expect(clippy::eq_op, clippy::neg_cmp_op_on_partial_ord, reason = "only NaN is not `<=` itself")]
-fn is_unordered<A: PartialOrd + Copy>(x: A) -> bool {
+pub(super) fn is_unordered<A: PartialOrd + Copy>(x: A) -> bool {
     !(x <= x)
 }

@@ -2,8 +2,33 @@
 
 use ndarray::Dimension;
 
-use super::BlocksBase;
 use super::partition::BlockSize;
+use super::{Blocks, BlocksBase};
+
+impl<A, D: Dimension> Blocks<'_, A, D> {
+    /// Whether NaN is left out: by [`sum`](Self::sum), [`mean`](Self::mean), [`var`](Self::var), [`std`](Self::std),
+    /// [`min_max`](Self::min_max), and these along an axis. They are then NumPy's `nansum`, `nanmean` and so on. Default: no.
+    ///
+    /// Where there are no numbers the sum is 0; the mean, the variance, the smallest and the largest are `None`, and along an
+    /// axis NaN. A complex number is left out if one of its parts is NaN. Has no effect on other operations.
+    ///
+    /// ```
+    /// use ndarray::{Axis, arr1, array};
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut a = MmapArrayMut::<f32>::scratch((2, 2))?;
+    /// a.assign(&array![[1.0, f32::NAN], [3.0, 8.0]]);
+    /// assert_eq!(a.blocks().skip_nan(true).mean(), Some(4.0));
+    /// assert_eq!(a.blocks().skip_nan(true).min_max(), Some((1.0, 8.0)));
+    /// assert_eq!(a.blocks().skip_nan(true).mean_axis(Axis(0)), Some(arr1(&[2.0, 8.0])));
+    /// assert!(a.blocks().mean().unwrap().is_nan());
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn skip_nan(mut self, skip: bool) -> Self {
+        self.skip_nan = skip;
+        self
+    }
+}
 
 impl<'a, D: Dimension, E> BlocksBase<'a, D, E> {
     /// The largest size of a block in bytes. A block has at least one element, also if that is larger. Replaces

@@ -6,6 +6,7 @@ mod support;
 mod gather;
 mod map;
 mod passes;
+mod skip_nan;
 mod tile;
 mod values;
 
