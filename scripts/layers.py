@@ -17,6 +17,7 @@ ROWS = [
     ["layout", "npy"],
     ["parallel", "arch", "pieces"],
     ["file"],
+    ["npz"],
     ["storage"],
     ["array"],
     ["open", "grow", "publish"],

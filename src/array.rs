@@ -128,6 +128,7 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// |---|---|---|
 /// | map a raw file, or a part of it | [`open`](Self::open), [`options`](Self::options) | `unsafe` |
 /// | map a `.npy` file | [`open_npy`](Self::open_npy) | `unsafe` |
+/// | map an array of a `.npz` archive, or read it (feature `npz`) | [`open_npz`](Self::open_npz), [`load_npz`](Self::load_npz) | the first `unsafe` |
 /// | read a file into memory | [`load`](Self::load), [`load_npy`](Self::load_npy) | |
 /// | make a file | [`create`](Self::create), [`create_npy`](Self::create_npy) | `unsafe` |
 /// | have a temporary array larger than memory | [`scratch`](Self::scratch) | |

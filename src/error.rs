@@ -61,11 +61,11 @@ pub enum ErrorKind {
     ShapeRequired,
     /// The number of dimensions, or the shape, is not the requested one.
     ShapeMismatch,
-    /// Not a `.npy` header, or one that this crate cannot read.
+    /// Not a `.npy` header, or one that this crate cannot read. Not a `.npz` archive, or a damaged one.
     InvalidHeader,
     /// The `.npy` header specifies another element type than the requested one.
     DtypeMismatch,
-    /// An argument is out of range (rows, an axis, an index, the text of a mode), or the file does not allow what was asked
+    /// An argument is out of range (rows, an axis, an index, the text of a mode, a name in an archive), or the file does not allow what was asked
     /// for: other bytes follow the array, or somebody else has changed its header or length.
     InvalidInput,
     /// The file is locked by someone else: another process, or another array in this one.
@@ -111,6 +111,13 @@ impl Error {
     /// Adds a second failure to the message.
     pub(crate) fn and(mut self, besides: &str) -> Self {
         self.0.message = format!("{} ({besides})", self.0.message).into();
+        self
+    }
+
+    /// Names the member of an archive that it is about.
+    #[cfg(feature = "npz")]
+    pub(crate) fn of_member(mut self, name: &str) -> Self {
+        self.0.message = format!("member `{}`: {}", shorten(name), self.0.message).into();
         self
     }
 

@@ -73,6 +73,7 @@
 //!
 //! # Modules
 //! - [`npy`]: headers, element types and records of `.npy` files.
+//! - [`npz`]: what a `.npz` archive has (feature `npz`).
 //! - [`blocks`]: what a pass over blocks returns, and which elements can be summed.
 //! - [`mode`]: the modes as types, for generic code.
 //! - [`time_units`]: the units of [`Datetime64`] and [`Timedelta64`].
@@ -85,6 +86,7 @@
 //! | `num-complex` | complex elements (NumPy's `c8`, `c16`) |
 //! | `half` | half-precision elements (NumPy's `f2`) |
 //! | `rend` | big- and little-endian elements, and unaligned elements, in place (NumPy's `>f8`) |
+//! | `npz` | the arrays of `.npz` files: [`open_npz`](MmapArrayBase::open_npz) maps, [`load_npz`](MmapArrayBase::load_npz) reads, [`npz`] lists them |
 //!
 //! None is on by default. The minimum supported Rust version is 1.89.
 #![deny(unsafe_code)]
@@ -100,6 +102,8 @@ mod file;
 mod layout;
 pub mod mode;
 pub mod npy;
+#[cfg(feature = "npz")]
+pub mod npz;
 mod parallel;
 mod pieces;
 mod storage;

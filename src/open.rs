@@ -12,4 +12,7 @@ mod raw;
 
 mod npy;
 
+#[cfg(feature = "npz")]
+mod npz;
+
 pub use options::MmapArrayOptions;

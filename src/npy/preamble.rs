@@ -50,7 +50,7 @@ impl Preamble {
 /// Recognises other formats by their first bytes: what the file is, and what to do with it.
 fn another_kind(prefix: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 16] = [
-        (b"PK\x03\x04", "a zip archive, as a `.npz` file is one: extract the `.npy` file first"),
+        (b"PK\x03\x04", "a zip archive, as a `.npz` file is one: use `open_npz` or `load_npz` (feature `npz`)"),
         (b"PK\x05\x06", "an empty zip archive"),
         (b"\x1f\x8b", "gzip-compressed data: decompress it first"),
         (b"BZh", "bzip2-compressed data: decompress it first"),

@@ -33,9 +33,6 @@ pub(super) struct Placed<D> {
     pub(super) is_part: bool,
 }
 
-/// Finds the array in an open file, by the options or by a header.
-type Find<A, D, M> = fn(&MmapArrayOptions<A, D, M>, &mut ArrayFile) -> Result<Placed<D>>;
-
 impl<D: Dimension> Placed<D> {
     /// Where the array ends in its file.
     pub(super) fn end(&self) -> Result<u64> {
@@ -62,7 +59,7 @@ impl<D: Dimension> Placed<D> {
     }
 
     /// Some rows of it. The header is not theirs to change.
-    fn part(self, rows: Range<usize>) -> Result<Self> {
+    pub(super) fn part(self, rows: Range<usize>) -> Result<Self> {
         let bytes = self.layout.row_bytes(rows.clone())?;
         let layout = self.layout.with_rows(rows.len())?;
         Ok(Self { layout, offset: self.offset.saturating_add(bytes.start as u64), header: None, is_part: true })
@@ -116,7 +113,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         &self,
         path: &Path,
         checked: Result<()>,
-        find: Find<A, D, M>,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
     ) -> Result<MmapArrayBase<A, D, M>> {
         checked
             .and_then(|()| ArrayFile::open(path, M::FILE_ACCESS, self.lock.unwrap_or_default()))
@@ -127,7 +124,11 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
 
     /// # Safety
     /// (1)
-    pub(super) unsafe fn map_file(&self, mut file: ArrayFile, find: Find<A, D, M>) -> Result<MmapArrayBase<A, D, M>> {
+    pub(super) unsafe fn map_file(
+        &self,
+        mut file: ArrayFile,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
+    ) -> Result<MmapArrayBase<A, D, M>> {
         file.preallocate(self.preallocate);
         let placed = find(self, &mut file)?;
         let raw = placed.header.is_none();
@@ -159,7 +160,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
         &self,
         path: &Path,
         checked: Result<()>,
-        find: Find<A, D, M>,
+        find: impl FnOnce(&Self, &mut ArrayFile) -> Result<Placed<D>>,
     ) -> Result<MmapArrayBase<A, D, M>> {
         let load = |mut file: ArrayFile| {
             let placed = find(self, &mut file)?;

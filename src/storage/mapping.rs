@@ -189,6 +189,24 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// Memory of its own, filled from its start to its end by calls of `fill`.
+    #[cfg(feature = "npz")]
+    pub(crate) fn filled(
+        bytes: usize,
+        element: ElementLayout,
+        mut fill: impl FnMut(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut mapping = Self::owned(bytes, element)?;
+        let mut done = 0;
+        while done < bytes {
+            let end = bytes.min(done + PART);
+            mapping.lengthen(end);
+            fill(&mut mapping.as_mut_slice()[done..end])?;
+            done = end;
+        }
+        Ok(mapping)
+    }
+
     /// Memory of its own, all zero; or room for so many bytes, of which there are none yet.
     ///
     /// # Errors
