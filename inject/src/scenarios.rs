@@ -1,5 +1,6 @@
 //! All operations, each as a scenario that runs it once.
 
+mod archive;
 mod create;
 mod flush;
 mod grow;
@@ -29,7 +30,7 @@ impl Scenario {
 }
 
 pub fn all() -> Vec<Scenario> {
-    [open::all(), create::all(), publish::all(), grow::all(), flush::all(), walk::all(), killed::all()]
+    [open::all(), archive::all(), create::all(), publish::all(), grow::all(), flush::all(), walk::all(), killed::all()]
         .into_iter()
         .flatten()
         .collect()

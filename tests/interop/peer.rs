@@ -1,5 +1,5 @@
-//! The Rust side of `scripts/interop.py` and `scripts/interop_npy.py`: opens, reads and writes arrays as requested, line
-//! by line.
+//! The Rust side of `scripts/interop.py`, `interop_npy.py` and `interop_npz.py`: opens, reads and writes arrays as
+//! requested, line by line.
 //!
 //! A request is a line of JSON with a `do`; the answer is another. What the crate refuses is answered with `error`, the
 //! kind of it; what the script should not have asked ends the program.
@@ -14,6 +14,7 @@ use std::io::{self, BufRead, Write};
 use bytemuck::{Pod, Zeroable};
 use ndarray::{ArrayView, ArrayViewMut, IxDyn, ShapeBuilder};
 use ndarray_mmap::npy::Header;
+use ndarray_mmap::npz::Archive;
 use ndarray_mmap::{
     MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, MmapArrayOptions, ReadWrite, Result,
     mode::{OpenExisting, Supports},
@@ -52,6 +53,14 @@ fn answer(arrays: &mut Arrays, request: &Value) -> Result<Value> {
                 "offset": header.data_offset(),
                 "version": [header.version().0, header.version().1],
             }));
+        }
+        "archive" => {
+            let archive = Archive::open(text(&request["path"]))?;
+            let member = |name: &str| match archive.header(name) {
+                Ok(header) => json!({ "name": name, "shape": header.shape(), "descr": header.dtype().to_string() }),
+                Err(e) => json!({ "name": name, "error": format!("{:?}", e.kind()) }),
+            };
+            return Ok(json!({ "members": archive.names().map(member).collect::<Vec<_>>() }));
         }
         "open" => {
             let description = text(&request["dtype"]);
@@ -163,6 +172,19 @@ impl Visitor for Open<'_> {
 
     fn visit<A: Element>(self) -> Self::Out {
         let path = text(&self.request["path"]);
+        if let Some(member) = self.request["member"].as_str() {
+            let mode = text(&self.request["mode"]);
+            // SAFETY: as below.
+            let held = unsafe {
+                match mode {
+                    "r" => Held::<A>::Read(self.options().open_npz(path, member)?),
+                    "c" => Held::Copy(self.options().open_npz(path, member)?),
+                    "load" => Held::Read(self.options().load_npz(path, member)?),
+                    other => panic!("no such mode: {other}"),
+                }
+            };
+            return Ok(Box::new(held));
+        }
         // SAFETY: the script and this program take turns: while the script stores, no reference to an element lives here,
         // and the script never cuts the file.
         let held = unsafe {

@@ -96,7 +96,7 @@ fn opened<M: OpenExisting + Supports<f64>>(
 }
 
 /// The kinds of error that are allowed, depending on whether the lock failed.
-fn lock_kinds(s: &Scene<'_>) -> &'static [ErrorKind] {
+pub(super) fn lock_kinds(s: &Scene<'_>) -> &'static [ErrorKind] {
     if s.met(&["flock"]) || s.lacks("flock") {
         &[ErrorKind::Io, ErrorKind::Locked, ErrorKind::Unsupported]
     } else {
