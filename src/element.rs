@@ -1,20 +1,27 @@
 //! The crate's own element types, and what every element type must have: size, alignment and a name.
 //!
 //! # Safety
-//! The files below contain `unsafe impl`s of bytemuck's traits, and nothing else that is `unsafe`. Each is for a transparent
-//! wrapper of a type that has these traits, and says why
+//! The files below contain `unsafe impl`s of bytemuck's traits, and nothing else that is `unsafe`. Each is for a struct of one
+//! field, transparent or packed, whose type has these traits, and says why
 //! 1. every bit pattern is a value, and
 //! 2. no byte of a value is uninitialised.
 
 mod bool8;
+mod by_value;
+mod byte_order;
 mod datetime;
 mod fixed_bytes;
 mod numbers;
+mod str;
+mod unaligned;
 
 pub use bool8::Bool8;
+pub use byte_order::{BigEndian, ByteOrdered, LittleEndian};
 pub use datetime::{Datetime64, DatetimeUnit, Timedelta64, time_units};
 pub use fixed_bytes::FixedBytes;
 pub(crate) use numbers::for_each_number;
+pub use str::Str;
+pub use unaligned::Unaligned;
 
 /// Size, alignment and name of an element type, so that code that needs no more is not generic.
 #[derive(Clone, Copy, Debug)]

@@ -84,8 +84,8 @@
 //! |---|---|
 //! | `rayon` | all cores: `par_iter` and ndarray's other parallel methods, `.blocks().parallel(true)`, `assign_tiled` on all cores |
 //! | `num-complex` | complex elements (NumPy's `c8`, `c16`) |
-//! | `half` | half-precision elements (NumPy's `f2`) |
-//! | `rend` | big- and little-endian elements, and unaligned elements, in place (NumPy's `>f8`) |
+//! | `half` | half-precision elements (NumPy's `f2`, and `bfloat16`) |
+//! | `rend` | that crate's big- and little-endian numbers, at any offset, in place (NumPy's `>f8`). They have arithmetic; [`BigEndian`], [`LittleEndian`] and [`Unaligned`] need no feature |
 //! | `npz` | the arrays of `.npz` files: [`open_npz`](MmapArrayBase::open_npz) maps, [`load_npz`](MmapArrayBase::load_npz) reads, [`npz`] lists them |
 //!
 //! None is on by default. The minimum supported Rust version is 1.89.
@@ -132,7 +132,9 @@ mod guarded;
 
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, ScalarOperand, Staged};
 pub use blocks::{Blocks, BlocksMut};
-pub use element::{Bool8, Datetime64, FixedBytes, Timedelta64, time_units};
+pub use element::{
+    BigEndian, Bool8, ByteOrdered, Datetime64, FixedBytes, LittleEndian, Str, Timedelta64, Unaligned, time_units,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use file::Lock;
 pub use mode::{CopyOnWrite, Mode, ReadOnly, ReadWrite, Staging};

@@ -8,7 +8,7 @@ use super::lane_reductions::{ColumnSums, HalfSums, columns_of};
 use super::pairwise::reduce_pairwise;
 use super::reductions::sealed::Sealed;
 use super::reductions::{MeanValue, NarrowIntSum, Sum, WideIntSum};
-use crate::element::{Bool8, for_each_number};
+use crate::element::{BigEndian, Bool8, ByteOrdered, LittleEndian, Unaligned, for_each_number};
 
 /// An element that can be added up: it has [`sum`](super::BlocksBase::sum), [`mean`](super::BlocksBase::mean),
 /// [`var`](super::BlocksBase::var) and what is computed likewise.
@@ -21,6 +21,8 @@ use crate::element::{Bool8, for_each_number};
 /// | `f32`, `f64` | `f64` | `f64` | |
 /// | `half::f16`, `half::bf16` | `f64` | `f64` | feature `half` |
 /// | `Complex<f32>`, `Complex<f64>` | `Complex<f64>` | `Complex<f64>` | feature `num-complex` |
+/// | [`BigEndian<T>`], [`LittleEndian<T>`], [`Unaligned<T>`] | as `T` | | |
+/// | `Complex` of `BigEndian` or `LittleEndian` floats | `Complex<f64>` | `Complex<f64>` | feature `num-complex` |
 /// | `rend`'s big- and little-endian numbers, aligned or not, and `Complex` of its floats | as the native ones | | feature `rend` |
 ///
 /// Integers of 128 bits have no sum: it might not fit.
@@ -86,21 +88,46 @@ pub trait Accumulate: Copy + Send + Sync + 'static {
 
     /// The sum of consecutive elements. Implement it only to be faster.
     fn sum_slice(elements: &[Self]) -> Self::Sum {
-        Self::Sum::sum_slice(elements, Self::widen)
+        Self::sum_slice_of(elements, |x| x)
+    }
+
+    /// The same of elements that `get` makes of others.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn sum_slice_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> Self::Sum {
+        Self::Sum::sum_slice(elements, move |x| get(x).widen())
     }
 
     /// The sum of so few elements that a plain loop is the fastest.
     #[doc(hidden)]
     #[inline(always)]
     fn sum_few(elements: &[Self]) -> Self::Sum {
-        elements.iter().fold(Self::Sum::default(), |sum, x| sum.plus(x.widen()))
+        Self::sum_few_of(elements, |x| x)
+    }
+
+    /// The same of elements that `get` makes of others.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn sum_few_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> Self::Sum {
+        elements.iter().fold(Self::Sum::default(), |sum, &x| sum.plus(get(x).widen()))
     }
 
     /// Passes on the sum of each column, with its number: of at most `N` columns of at most 512 rows.
     #[doc(hidden)]
     #[inline(always)]
     fn sum_columns<const N: usize>(rows: Rows<'_, Self>, emit: impl FnMut(usize, Self::Sum)) {
-        sum_columns::<N, _, _>(rows, Self::widen, Self::Sum::plus, emit);
+        Self::sum_columns_of::<N, _>(rows, |x| x, emit);
+    }
+
+    /// The same of elements that `get` makes of others.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn sum_columns_of<const N: usize, E: Copy>(
+        rows: Rows<'_, E>,
+        get: impl Fn(E) -> Self + Copy,
+        emit: impl FnMut(usize, Self::Sum),
+    ) {
+        sum_columns::<N, _, _>(rows, move |x| get(x).widen(), Self::Sum::plus, emit);
     }
 }
 
@@ -309,52 +336,53 @@ macro_rules! integer_accumulator {
 }
 integer_accumulator!(i128, u128);
 
+/// A type of this machine's numbers.
 macro_rules! accumulate {
-    (Float, $native:ident, $element:ty) => {
-        accumulate!(Real, $native, $element);
-        #[cfg(feature = "num-complex")]
-        accumulate!(Complex, $native, $element);
-    };
-    (Real, $native:ident, $element:ty) => {
-        impl Accumulate for $element {
+    (Float $native:ident) => {
+        impl Accumulate for $native {
             type Sum = f64;
             #[inline(always)]
             fn widen(self) -> f64 {
-                <$native>::from(self).into()
+                self.into()
             }
         }
-    };
-    (Complex, $native:ident, $element:ty) => {
-        impl Accumulate for Complex<$element> {
+
+        #[cfg(feature = "num-complex")]
+        impl Accumulate for Complex<$native> {
             type Sum = Complex<f64>;
             #[inline(always)]
             fn widen(self) -> Complex<f64> {
-                Complex::new(<$native>::from(self.re).into(), <$native>::from(self.im).into())
+                Complex::new(self.re.into(), self.im.into())
             }
         }
     };
-    (Uint, $native:ident, $element:ty) => {
-        impl Accumulate for $element {
+    (Uint $native:ident) => {
+        impl Accumulate for $native {
             type Sum = u128;
             #[inline(always)]
             fn widen(self) -> u128 {
-                <$native>::from(self) as u128
+                self as u128
             }
-            fn sum_slice(elements: &[Self]) -> u128 {
+            #[inline(always)]
+            fn sum_slice_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> u128 {
                 match size_of::<Self>() {
-                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, u32, u128>::new(|x: Self| x.widen() as u32)),
-                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, u64, u128>::new(|x: Self| x.widen() as u64)),
-                    _ => reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64)),
+                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, u32, u128>::new(move |x| get(x) as u32)),
+                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, u64, u128>::new(move |x| get(x) as u64)),
+                    _ => reduce_pairwise(elements, WideIntSum(move |x| get(x) as u64)),
                 }
                 .unwrap_or_default()
             }
             #[inline(always)]
-            fn sum_few(elements: &[Self]) -> u128 {
-                elements.iter().fold(0, |sum: u128, x| sum.wrapping_add(x.widen()))
+            fn sum_few_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> u128 {
+                elements.iter().fold(0, |sum: u128, &x| sum.wrapping_add(get(x).widen()))
             }
             #[inline(always)]
-            fn sum_columns<const N: usize>(rows: Rows<'_, Self>, mut emit: impl FnMut(usize, u128)) {
-                let (narrow, wide) = (|x: Self| x.widen() as u32, |x: Self| x.widen() as u64);
+            fn sum_columns_of<const N: usize, E: Copy>(
+                rows: Rows<'_, E>,
+                get: impl Fn(E) -> Self + Copy,
+                mut emit: impl FnMut(usize, u128),
+            ) {
+                let (narrow, wide) = (|x| get(x) as u32, |x| get(x) as u64);
                 match size_of::<Self>() {
                     ..=2 => sum_columns::<N, _, _>(rows, narrow, |a, b| a + b, |n, sum| emit(n, sum.into())),
                     ..=4 => sum_columns::<N, _, _>(rows, wide, |a, b| a + b, |n, sum| emit(n, sum.into())),
@@ -363,32 +391,37 @@ macro_rules! accumulate {
             }
         }
     };
-    (Int, $native:ident, $element:ty) => {
-        impl Accumulate for $element {
+    (Int $native:ident) => {
+        impl Accumulate for $native {
             type Sum = i128;
             #[inline(always)]
             fn widen(self) -> i128 {
-                <$native>::from(self) as i128
+                self as i128
             }
-            fn sum_slice(elements: &[Self]) -> i128 {
+            #[inline(always)]
+            fn sum_slice_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> i128 {
                 match size_of::<Self>() {
-                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, i32, i128>::new(|x: Self| x.widen() as i32)),
-                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, i64, i128>::new(|x: Self| x.widen() as i64)),
+                    ..=2 => reduce_pairwise(elements, NarrowIntSum::<_, i32, i128>::new(move |x| get(x) as i32)),
+                    ..=4 => reduce_pairwise(elements, NarrowIntSum::<_, i64, i128>::new(move |x| get(x) as i64)),
                     // Shifted by 2^63 they are not negative; a sum of fewer than 2^63 of them fits.
-                    _ => reduce_pairwise(elements, WideIntSum(|x: Self| x.widen() as u64 ^ (1 << 63)))
+                    _ => reduce_pairwise(elements, WideIntSum(move |x| get(x) as u64 ^ (1 << 63)))
                         .map(|shifted| shifted as i128 - ((elements.len() as i128) << 63)),
                 }
                 .unwrap_or_default()
             }
             #[inline(always)]
-            fn sum_few(elements: &[Self]) -> i128 {
-                elements.iter().fold(0, |sum: i128, x| sum.wrapping_add(x.widen()))
+            fn sum_few_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> i128 {
+                elements.iter().fold(0, |sum: i128, &x| sum.wrapping_add(get(x).widen()))
             }
             #[inline(always)]
-            fn sum_columns<const N: usize>(rows: Rows<'_, Self>, mut emit: impl FnMut(usize, i128)) {
-                let (narrow, wide) = (|x: Self| x.widen() as i32, |x: Self| x.widen() as i64);
-                // As in `sum_slice`.
-                let (shifted, shift) = (|x: Self| x.widen() as u64 ^ (1 << 63), (rows.count() as i128) << 63);
+            fn sum_columns_of<const N: usize, E: Copy>(
+                rows: Rows<'_, E>,
+                get: impl Fn(E) -> Self + Copy,
+                mut emit: impl FnMut(usize, i128),
+            ) {
+                let (narrow, wide) = (|x| get(x) as i32, |x| get(x) as i64);
+                // As in `sum_slice_of`.
+                let (shifted, shift) = (|x| get(x) as u64 ^ (1 << 63), (rows.count() as i128) << 63);
                 match size_of::<Self>() {
                     ..=2 => sum_columns::<N, _, _>(rows, narrow, |a, b| a + b, |n, sum| emit(n, sum.into())),
                     ..=4 => sum_columns::<N, _, _>(rows, wide, |a, b| a + b, |n, sum| emit(n, sum.into())),
@@ -399,23 +432,79 @@ macro_rules! accumulate {
     };
 }
 
+/// An element that adds up as another, which `get` makes of it.
+macro_rules! accumulate_as {
+    ([$($($parameter:tt)+)?] $element:ty => $value:ty, $get:expr) => {
+        impl $(<$($parameter)+>)? Accumulate for $element {
+            type Sum = <$value as Accumulate>::Sum;
+            #[inline(always)]
+            fn widen(self) -> Self::Sum {
+                <$value>::widen($get(self))
+            }
+            #[inline(always)]
+            fn sum_slice_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> Self::Sum {
+                <$value>::sum_slice_of(elements, move |x| $get(get(x)))
+            }
+            #[inline(always)]
+            fn sum_few_of<E: Copy>(elements: &[E], get: impl Fn(E) -> Self + Copy) -> Self::Sum {
+                <$value>::sum_few_of(elements, move |x| $get(get(x)))
+            }
+            #[inline(always)]
+            fn sum_columns_of<const N: usize, E: Copy>(
+                rows: Rows<'_, E>,
+                get: impl Fn(E) -> Self + Copy,
+                emit: impl FnMut(usize, Self::Sum),
+            ) {
+                <$value>::sum_columns_of::<N, E>(rows, move |x| $get(get(x)), emit);
+            }
+        }
+    };
+}
+
+/// A type of `rend`, and for a float its complex numbers, too.
+#[cfg(feature = "rend")]
+macro_rules! accumulate_rend {
+    (Float $native:ident $element:ident) => {
+        accumulate_as!([] $element => $native, $native::from);
+        #[cfg(feature = "num-complex")]
+        accumulate_as!([] Complex<$element> => Complex<$native>, |z: Complex<$element>| {
+            Complex::new($native::from(z.re), $native::from(z.im))
+        });
+    };
+    ($kind:ident $native:ident $element:ident) => {
+        accumulate_as!([] $element => $native, $native::from);
+    };
+}
+
 macro_rules! accumulate_numbers {
     ($($kind:ident $native:ident: $($rend:ident)*;)*) => {
-        $(accumulate!($kind, $native, $native);)*
+        $(accumulate!($kind $native);)*
 
         #[cfg(feature = "rend")]
         const _: () = {
             use rend::{unaligned::*, *};
-            $($(accumulate!($kind, $native, $rend);)*)*
+            $($(accumulate_rend!($kind $native $rend);)*)*
         };
     };
 }
 for_each_number!(accumulate_numbers);
-accumulate!(Uint, bool, Bool8);
+accumulate_as!([] Bool8 => u8, |x: Bool8| u8::from(x.get()));
 #[cfg(feature = "half")]
-accumulate!(Real, f32, half::f16);
+accumulate_as!([] half::f16 => f32, f32::from);
 #[cfg(feature = "half")]
-accumulate!(Real, f32, half::bf16);
+accumulate_as!([] half::bf16 => f32, f32::from);
+accumulate_as!([T: Accumulate + bytemuck::Pod] Unaligned<T> => T, Unaligned::get);
+
+macro_rules! accumulate_stored {
+    ($($order:ident)*) => {$(
+        accumulate_as!([T: Accumulate + ByteOrdered] $order<T> => T, $order::get);
+        #[cfg(feature = "num-complex")]
+        accumulate_as!([] Complex<$order<f32>> => Complex<f32>, |z: Complex<$order<f32>>| Complex::new(z.re.get(), z.im.get()));
+        #[cfg(feature = "num-complex")]
+        accumulate_as!([] Complex<$order<f64>> => Complex<f64>, |z: Complex<$order<f64>>| Complex::new(z.re.get(), z.im.get()));
+    )*};
+}
+accumulate_stored!(BigEndian LittleEndian);
 
 #[cfg(all(test, feature = "rend", feature = "num-complex"))]
 mod tests {

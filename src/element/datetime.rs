@@ -27,6 +27,36 @@ pub trait TimeUnit: Copy + fmt::Debug + Ord + Hash + Send + Sync + 'static {
     const COUNT: u32 = 1;
 }
 
+/// `N` steps of `U` in one: `Multiple<25, Second>` is NumPy's `25s`.
+///
+/// ```
+/// use ndarray_mmap::npy::NpyElement;
+/// use ndarray_mmap::time_units::{Multiple, Second};
+/// use ndarray_mmap::Timedelta64;
+///
+/// let frames = Timedelta64::<Multiple<25, Second>>::new(3);
+/// assert_eq!(format!("{frames:?}"), "3 x 25 s");
+/// # #[cfg(target_endian = "little")]
+/// assert_eq!(Timedelta64::<Multiple<25, Second>>::dtype().to_string(), "<m8[25s]");
+/// ```
+///
+/// # What does not compile
+/// No steps at all, or more than NumPy can count:
+/// ```compile_fail,E0080
+/// use ndarray_mmap::time_units::{Multiple, Second, TimeUnit};
+/// let none = Multiple::<0, Second>::COUNT;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Multiple<const N: u32, U>(PhantomData<U>);
+
+impl<const N: u32, U: TimeUnit> TimeUnit for Multiple<N, U> {
+    const UNIT: DatetimeUnit = U::UNIT;
+    const COUNT: u32 = match N.checked_mul(U::COUNT) {
+        Some(count @ 1..=0x7fff_ffff) => count,
+        _ => panic!("a step of NumPy has from 1 to 2^31 - 1 units"),
+    };
+}
+
 macro_rules! time_units {
     ($($unit:ident $code:literal)*) => {
         /// The unit of a [`Datetime64`] or a [`Timedelta64`]. `Generic` is none (`M8`).
@@ -57,7 +87,7 @@ macro_rules! time_units {
         /// The units of NumPy's dates and time spans, as types.
         pub mod time_units {
             use super::DatetimeUnit;
-            pub use super::TimeUnit;
+            pub use super::{Multiple, TimeUnit};
 
             $(
                 #[doc = concat!("NumPy's `", $code, "`.")]

@@ -124,7 +124,7 @@ mod tests {
         says::<f64>("'>f8'", "file holds `>f8`, but `f64` is `<f8`; use `rend::f64_be` (feature `rend`)");
         says::<f64>("'<f4'", "file holds `<f4`, but `f64` is `<f8`; use `f32`");
         says::<u8>("'|b1'", "file holds `|b1`, but `u8` is `|u1`; use `Bool8`");
-        says::<u8>("'<U3'", "file holds `<U3`, but `u8` is `|u1`");
+        says::<u8>("'<U3'", "file holds `<U3`, but `u8` is `|u1`; use `Str<3>`");
         says::<i64>("'<M8[us]'", "file holds `<M8[us]`, but `i64` is `<i8`; use `Datetime64<time_units::Microsecond>`");
         says::<f32>(
             "[('x', '<f8')]",

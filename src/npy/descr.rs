@@ -26,12 +26,14 @@ fn scalar(text: &str, at: usize) -> Result<Dtype> {
     let (byteorder, rest) = match text.chars().next() {
         Some('<') => (Some(ByteOrder::Little), &text[1..]),
         Some('>') => (Some(ByteOrder::Big), &text[1..]),
-        Some('=' | '|') => (Some(ByteOrder::NATIVE), &text[1..]),
+        Some('=' | '|') => (None, &text[1..]),
         _ => (None, text),
     };
-    let named = if byteorder.is_none() { name(rest) } else { None };
+    let named = if rest.len() == text.len() { name(rest) } else { None };
+    // Of plain bytes only a stated order counts.
+    let unstated = if rest.starts_with('V') { ByteOrder::NotApplicable } else { ByteOrder::NATIVE };
     match named.or_else(|| code(rest)).or_else(|| date(rest)).or_else(|| string(rest)) {
-        Some((kind, itemsize)) => Ok(Dtype::scalar(kind, byteorder.unwrap_or(ByteOrder::NATIVE), itemsize)),
+        Some((kind, itemsize)) => Ok(Dtype::scalar(kind, byteorder.unwrap_or(unstated), itemsize)),
         None => Err(match rest {
             "O" | "O4" | "O8" | "object" | "object_" | "T" => {
                 invalid_header!(at, "expected bytes, found `{text}`: Python objects cannot be in a file")
@@ -83,6 +85,8 @@ fn name(text: &str) -> Option<(DtypeKind, usize)> {
         "float16" | "half" => (DtypeKind::Float, 2),
         "float32" | "single" => (DtypeKind::Float, 4),
         "float64" | "double" | "float" => (DtypeKind::Float, 8),
+        // No name of NumPy's: the one that ml_dtypes adds.
+        "bfloat16" => (DtypeKind::Void, 2),
         "complex64" | "csingle" => (DtypeKind::Complex, 8),
         "complex128" | "cdouble" | "complex" => (DtypeKind::Complex, 16),
         _ => return None,

@@ -171,6 +171,10 @@ mod tests {
             "<U0",
             "|V7",
             "|V0",
+            "<V2",
+            ">V2",
+            "<V1",
+            "[('a', '|u1'), ('b', '<V2', (2,))]",
             "|S2147483647",
             "[]",
             "('<f4', (2,))",
@@ -187,6 +191,7 @@ mod tests {
         prints(">b1", "|b1");
         prints("c", "|S1");
         prints("V", "|V0");
+        prints("=V2", "|V2");
         prints("<M8[μs]", "<M8[us]");
         prints("timedelta64[007s]".trim(), if cfg!(target_endian = "big") { ">m8[7s]" } else { "<m8[7s]" });
         prints(

@@ -20,6 +20,8 @@ pub(crate) const MAX_DIMS: usize = 64;
 /// Two dtypes are equal if they mean the same bytes, however a header spells them: on a little-endian machine `=f8` and
 /// `float64` are `<f8`, one-byte types have no byte order, and padding is whatever no field covers. Titles are not
 /// compared.
+///
+/// `<V2` is not `|V2`: the Python package ml_dtypes writes `bfloat16` as `<V2`, and what has no byte order is plain bytes.
 /// ```
 /// use ndarray_mmap::npy::{Dtype, DtypeKind};
 ///
@@ -34,7 +36,7 @@ pub(crate) const MAX_DIMS: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dtype {
     pub(super) kind: DtypeKind,
-    /// `NotApplicable` where it has no meaning, so that equal types compare equal.
+    /// `NotApplicable` where it has no meaning, so that equal types compare equal. A `Void` may have one.
     pub(super) byteorder: ByteOrder,
     /// Bytes of one item, without the axes of a sub-array.
     pub(super) base_itemsize: usize,
@@ -76,7 +78,7 @@ pub enum DtypeKind {
     Bytes,
     /// `U`, a string of 4-byte code points, padded with zeros.
     Str,
-    /// `V`, bytes without a stated meaning.
+    /// `V`, bytes without a stated meaning. With a byte order (`<V2`) it is a number that NumPy itself does not have.
     Void,
     /// A record of named fields.
     Record,
@@ -111,8 +113,8 @@ impl Dtype {
     /// A type without fields and without axes; the byte order is dropped where it has no meaning.
     pub(super) fn scalar(kind: DtypeKind, byteorder: ByteOrder, itemsize: usize) -> Self {
         let ordered = match kind {
-            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Void | DtypeKind::Record => false,
-            DtypeKind::Str => true,
+            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Record => false,
+            DtypeKind::Str | DtypeKind::Void => true,
             _ => itemsize > 1,
         };
         let byteorder = if ordered { byteorder } else { ByteOrder::NotApplicable };
@@ -158,6 +160,17 @@ impl Dtype {
         self
     }
 
+    /// The same in another byte order, if it has one.
+    pub(super) fn with_byteorder(self, byteorder: ByteOrder) -> Self {
+        let byteorder = if self.byteorder == ByteOrder::NotApplicable { self.byteorder } else { byteorder };
+        Self { byteorder, ..self }
+    }
+
+    /// Whether this is `bfloat16`, as ml_dtypes writes it: two bytes that have an order, and no meaning to NumPy.
+    pub(crate) fn is_bfloat16(&self) -> bool {
+        self.kind == DtypeKind::Void && self.base_itemsize == 2 && self.byteorder != ByteOrder::NotApplicable
+    }
+
     /// The kind of one item.
     pub fn kind(&self) -> DtypeKind {
         self.kind
@@ -185,22 +198,24 @@ impl Dtype {
 
     /// Whether elements of this type can read a file of type `found`.
     ///
-    /// Equal types can. `|VN`, the type of `[u8; N]`, can also read other types of N plain bytes: `|SN`, and `|u1` with a
-    /// last axis of N.
+    /// Equal types can. `|VN`, the type of `[u8; N]`, can also read other types of N plain bytes: `|SN`, `|u1` with a last axis
+    /// of N, and `<VN`. `<V2`, the type of `half::bf16`, can also read `|V2`: so it comes out of a NumPy without ml_dtypes.
     pub fn can_read(&self, found: &Dtype) -> bool {
         self.can_read_with_axes(found, &found.shape)
     }
 
     /// [`can_read`](Self::can_read) with `shape` in place of the axes of `found`: a header has them among the array's.
     pub(super) fn can_read_with_axes(&self, found: &Dtype, shape: &[usize]) -> bool {
-        if self.kind == DtypeKind::Void && found.kind == DtypeKind::Uint && found.base_itemsize == 1 {
+        let plain = self.kind == DtypeKind::Void && self.byteorder == ByteOrder::NotApplicable;
+        if plain && found.kind == DtypeKind::Uint && found.base_itemsize == 1 {
             return shape.split_last().is_some_and(|(last, rest)| *last == self.base_itemsize && rest == self.shape);
         }
         if self.shape != shape || self.base_itemsize != found.base_itemsize {
             return false;
         }
         match (self.kind, found.kind) {
-            (DtypeKind::Void, DtypeKind::Void | DtypeKind::Bytes) => true,
+            (DtypeKind::Void, DtypeKind::Void | DtypeKind::Bytes) if plain => true,
+            (DtypeKind::Void, DtypeKind::Void) => [self.byteorder, ByteOrder::NotApplicable].contains(&found.byteorder),
             (DtypeKind::Record, DtypeKind::Record) => {
                 let (ours, theirs) = (&self.fields, &found.fields);
                 ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(ours, theirs)| ours.can_read(theirs))
@@ -298,6 +313,8 @@ mod tests {
             ("<u1", ">u1"),
             ("|b1", "?"),
             ("<S3", "a3"),
+            ("V2", "=V2"),
+            ("bfloat16", if cfg!(target_endian = "big") { ">V2" } else { "<V2" }),
             ("M8[1us]", "datetime64[us]"),
             ("m8", "m8[generic]"),
             ("[('a', '<f8')]", "[(('title', 'a'), '<f8')]"),
@@ -318,6 +335,8 @@ mod tests {
             ("<M8[us]", "<M8[ns]"),
             ("<M8[us]", "<M8[10us]"),
             ("|S3", "|V3"),
+            ("|V2", "<V2"),
+            ("<V2", ">V2"),
             ("[('a', '<f8')]", "[('b', '<f8')]"),
             ("[('a', '<f8')]", "<f8"),
             ("[('a', '<f4')]", "[('a', '<f4'), ('', '|V4')]"),
@@ -349,7 +368,7 @@ mod tests {
     #[test]
     fn plain_bytes_read_plain_bytes_only() {
         let v4 = dtype("|V4");
-        for found in ["|V4", "|S4", "('|u1', (4,))"] {
+        for found in ["|V4", "<V4", ">V4", "|S4", "('|u1', (4,))"] {
             assert!(v4.can_read(&dtype(found)), "{found}");
             let field = |descr| dtype(&format!("[('a', {descr})]"));
             let quoted = if found.starts_with('(') { found.into() } else { format!("'{found}'") };
@@ -362,5 +381,14 @@ mod tests {
         }
         assert!(!dtype("|S4").can_read(&v4));
         assert!(dtype("('|V4', (2,))").can_read(&dtype("('|u1', (2, 4))")));
+    }
+
+    #[test]
+    fn bytes_with_an_order_read_bytes_of_that_order_or_of_none() {
+        for (found, can) in
+            [("<V2", true), ("|V2", true), (">V2", false), ("|S2", false), ("('|u1', (2,))", false), ("<f2", false)]
+        {
+            assert_eq!(dtype("<V2").can_read(&dtype(found)), can, "{found}");
+        }
     }
 }

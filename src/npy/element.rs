@@ -1,7 +1,10 @@
 //! The dtype of a Rust type, and the Rust type of a dtype.
 
 use super::dtype::{ByteOrder, Dtype, DtypeKind, Field};
-use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number, time_units};
+use crate::element::{
+    BigEndian, Bool8, ByteOrdered, Datetime64, FixedBytes, LittleEndian, Str, Timedelta64, Unaligned, for_each_number,
+    time_units,
+};
 
 /// An element type that `.npy` files can hold.
 ///
@@ -11,11 +14,15 @@ use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number
 /// | `usize`, `isize` | as wide as on this machine: `u8`, `i8` |
 /// | [`Bool8`] | `b1` |
 /// | `half::f16` (feature `half`) | `f2` |
+/// | `half::bf16` (feature `half`) | `<V2`, as the Python package ml_dtypes writes `bfloat16`; also reads `|V2` |
 /// | `num_complex::Complex<f32>`, `<f64>` (feature `num-complex`) | `c8`, `c16` |
+/// | [`Datetime64<U>`], [`Timedelta64<U>`] | `M8[us]`, `m8[s]` .. |
+/// | [`Str<N>`] | `UN`, strings of characters |
+/// | [`FixedBytes<N>`] | `SN`, strings of bytes |
+/// | [`BigEndian<T>`], [`LittleEndian<T>`] | `>f8`, `>f2`, `<M8[us]`, `>U5` ..: that byte order |
+/// | [`Unaligned<T>`] | that of `T`, at any offset |
 /// | `rend::f64_be`, `rend::u16_le` .. (feature `rend`) | `>f8`, `<u2` ..: the byte order in their name |
 /// | `rend::unaligned::f64_ule` .. (feature `rend`) | the same at any offset |
-/// | [`Datetime64<U>`], [`Timedelta64<U>`] | `M8[us]`, `m8[s]` .. |
-/// | [`FixedBytes<N>`] | `SN` |
 /// | `[u8; N]` | `VN`; also reads `SN`, and `u1` with a last axis of N |
 /// | `[T; N]` | the type of `T`, and N is the last axis of the file: five `[f32; 3]` are `f4` of shape (5, 3) |
 /// | `[T; N]` in a record | a sub-array: `('x', '<f4', (3,))` |
@@ -45,7 +52,7 @@ use crate::element::{Bool8, Datetime64, FixedBytes, Timedelta64, for_each_number
 #[diagnostic::on_unimplemented(
     message = "`.npy` files have no type for `{Self}`",
     note = "for booleans there is `Bool8`, for a struct `npy_record!`",
-    note = "complex numbers, `f16` and foreign byte orders need the features `num-complex`, `half` and `rend`"
+    note = "complex numbers, `f16` and the types of `rend` need the features `num-complex`, `half` and `rend`"
 )]
 pub trait NpyElement: Sized {
     /// The dtype of one element. Its size must be `size_of::<Self>()` bytes.
@@ -89,6 +96,8 @@ macro_rules! element {
 element!(Bool, NotApplicable, Bool8);
 #[cfg(feature = "half")]
 element!(Float, NATIVE, half::f16);
+#[cfg(feature = "half")]
+element!(Void, NATIVE, half::bf16);
 
 /// A number type, and for a float its complex numbers, too.
 macro_rules! number {
@@ -138,6 +147,42 @@ impl<const N: usize> NpyElement for FixedBytes<N> {
     }
 }
 
+impl<const N: usize> NpyElement for Str<N> {
+    fn dtype() -> Dtype {
+        Dtype::scalar(DtypeKind::Str, ByteOrder::NATIVE, size_of::<Self>())
+    }
+}
+
+impl<T: NpyElement + bytemuck::Pod> NpyElement for Unaligned<T> {
+    fn dtype() -> Dtype {
+        T::dtype()
+    }
+
+    fn dtype_of_array(len: usize) -> Dtype {
+        T::dtype_of_array(len)
+    }
+}
+
+macro_rules! stored {
+    ($($order:ident $byteorder:ident)*) => {$(
+        impl<T: NpyElement + ByteOrdered> NpyElement for $order<T> {
+            fn dtype() -> Dtype {
+                T::dtype().with_byteorder(ByteOrder::$byteorder)
+            }
+
+            fn dtype_of_array(len: usize) -> Dtype {
+                T::dtype_of_array(len).with_byteorder(ByteOrder::$byteorder)
+            }
+        }
+
+        #[cfg(feature = "num-complex")]
+        element!(Complex, $byteorder, num_complex::Complex<$order<f32>>);
+        #[cfg(feature = "num-complex")]
+        element!(Complex, $byteorder, num_complex::Complex<$order<f64>>);
+    )*};
+}
+stored!(BigEndian Big LittleEndian Little);
+
 impl<U: time_units::TimeUnit> NpyElement for Datetime64<U> {
     fn dtype() -> Dtype {
         Dtype::scalar(DtypeKind::Datetime { unit: U::UNIT, count: U::COUNT }, ByteOrder::NATIVE, 8)
@@ -163,33 +208,14 @@ impl Dtype {
         self.rust_types(true)
     }
 
-    /// The kind of struct that reads this record. Fields at unaligned offsets need types of alignment 1: Rust does not allow
-    /// `rend`'s aligned types in a packed struct.
+    /// The kind of struct that reads this record.
     fn rust_struct(&self, unaligned: bool) -> Option<String> {
         let text = match (unaligned, self.is_aligned()) {
             (true, _) if self.alignment() == 1 => return None,
             (false, true) => "a `#[repr(C)]` struct with `npy_record!`",
-            _ if self.all_numbers(&|number| number.rust_type_unaligned().is_some()) => {
-                "a `#[repr(C)]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)"
-            }
-            _ if self.all_numbers(&|number| number.byteorder == ByteOrder::NATIVE) => {
-                "a `#[repr(C, packed)]` struct with `npy_record!`"
-            }
-            _ => {
-                "a `#[repr(C, packed)]` struct, in which numbers of the other byte order are of `rend::unaligned`, with \
-                 `npy_record!` (feature `rend`)"
-            }
+            _ => "a `#[repr(C)]` struct of `Unaligned<..>` fields with `npy_record!`",
         };
         Some(text.into())
-    }
-
-    /// Whether all multi-byte numbers of a record satisfy the predicate.
-    fn all_numbers(&self, is_so: &impl Fn(&Dtype) -> bool) -> bool {
-        let mut fields = self.fields.iter();
-        match self.kind {
-            DtypeKind::Record => fields.all(|field| field.dtype.all_numbers(is_so)),
-            _ => self.alignment() == 1 || is_so(self),
-        }
     }
 
     /// The alignment of the Rust types for this dtype; `rend`'s aligned types have the same.
@@ -200,9 +226,11 @@ impl Dtype {
             | DtypeKind::Float
             | DtypeKind::Timedelta { .. }
             | DtypeKind::Datetime { .. } => self.base_itemsize,
+            DtypeKind::Str => align_of::<u32>(),
+            DtypeKind::Void if self.is_bfloat16() => 2,
             DtypeKind::Complex => self.base_itemsize / 2,
             DtypeKind::Record => self.fields.iter().map(|field| field.dtype.alignment()).max().unwrap_or(1),
-            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Str | DtypeKind::Void => 1,
+            DtypeKind::Bool | DtypeKind::Bytes | DtypeKind::Void => 1,
         }
     }
 
@@ -214,25 +242,35 @@ impl Dtype {
 
     fn rust_types(&self, unaligned: bool) -> Option<String> {
         let size = self.base_itemsize;
-        let native = self.byteorder == ByteOrder::NATIVE;
         let number = |wanted, bytes| {
             let suits = |&(kind, byteorder, size, at_any_offset, _): &(_, _, _, _, _)| {
                 (kind, size, at_any_offset) == (wanted, bytes, unaligned) && (size == 1 || byteorder == self.byteorder)
             };
             NUMBERS.iter().copied().find(suits).map(|(.., name)| name)
         };
+        // A type that has the byte order of this machine, and an alignment.
+        let wrapped = |name: String| {
+            let ordered = match self.byteorder {
+                ByteOrder::Little if self.byteorder != ByteOrder::NATIVE => format!("LittleEndian<{name}>"),
+                ByteOrder::Big if self.byteorder != ByteOrder::NATIVE => format!("BigEndian<{name}>"),
+                _ => name,
+            };
+            if unaligned { format!("Unaligned<{ordered}>") } else { ordered }
+        };
+        let step = |unit, count| match count {
+            1 => format!("time_units::{unit:?}"),
+            count => format!("time_units::Multiple<{count}, time_units::{unit:?}>"),
+        };
         let name = match self.kind {
             _ if size == 0 => return None,
             DtypeKind::Record => return self.rust_struct(unaligned),
-            DtypeKind::Float if size == 2 && native && !unaligned => "half::f16".into(),
+            DtypeKind::Float if size == 2 => wrapped("half::f16".into()),
+            DtypeKind::Void if self.is_bfloat16() => wrapped("half::bf16".into()),
             DtypeKind::Int | DtypeKind::Uint | DtypeKind::Float => number(self.kind, size)?.into(),
             DtypeKind::Complex => format!("num_complex::Complex<{}>", number(DtypeKind::Float, size / 2)?),
-            DtypeKind::Datetime { unit, count: 1 } if native && !unaligned => {
-                format!("Datetime64<time_units::{unit:?}>")
-            }
-            DtypeKind::Timedelta { unit, count: 1 } if native && !unaligned => {
-                format!("Timedelta64<time_units::{unit:?}>")
-            }
+            DtypeKind::Datetime { unit, count } => wrapped(format!("Datetime64<{}>", step(unit, count))),
+            DtypeKind::Timedelta { unit, count } => wrapped(format!("Timedelta64<{}>", step(unit, count))),
+            DtypeKind::Str => wrapped(format!("Str<{}>", size / size_of::<u32>())),
             DtypeKind::Bool if !unaligned => "Bool8".into(),
             DtypeKind::Bytes if !unaligned => format!("FixedBytes<{size}>"),
             DtypeKind::Void if !unaligned => format!("[u8; {size}]"),
@@ -283,6 +321,16 @@ mod tests {
         }
         is::<FixedBytes<5>>("|S5");
         is::<[u8; 5]>("|V5");
+        is::<Str<3>>("=U3");
+        is::<BigEndian<Str<3>>>(">U3");
+        is::<LittleEndian<Datetime64<time_units::Day>>>("<M8[D]");
+        is::<Unaligned<BigEndian<Timedelta64<time_units::Second>>>>(">m8[s]");
+        is::<Unaligned<f32>>("=f4");
+        is::<[Unaligned<BigEndian<f32>>; 3]>("('>f4', (3,))");
+        is::<[Unaligned<u8>; 3]>("|V3");
+        is::<BigEndian<u8>>("|u1");
+        is::<Unaligned<[u16; 2]>>("('=u2', (2,))");
+        is::<Timedelta64<time_units::Multiple<25, time_units::Nanosecond>>>("=m8[25ns]");
         is::<[i8; 5]>("('|i1', (5,))");
         is::<[[f32; 3]; 2]>("('=f4', (2, 3))");
         is::<[[u8; 3]; 2]>("('|V3', (2,))");
@@ -295,6 +343,10 @@ mod tests {
     #[cfg(feature = "half")]
     fn half_floats_are_elements() {
         is::<half::f16>("=f2");
+        is::<BigEndian<half::f16>>(">f2");
+        is::<Unaligned<LittleEndian<half::f16>>>("<f2");
+        is::<half::bf16>(if cfg!(target_endian = "big") { ">V2" } else { "<V2" });
+        is::<BigEndian<half::bf16>>(">V2");
     }
 
     #[test]
@@ -302,6 +354,8 @@ mod tests {
     fn complex_numbers_are_elements() {
         is::<num_complex::Complex<f32>>("=c8");
         is::<num_complex::Complex<f64>>("=c16");
+        is::<num_complex::Complex<BigEndian<f64>>>(">c16");
+        is::<Unaligned<num_complex::Complex<LittleEndian<f32>>>>("<c8");
     }
 
     #[test]
@@ -334,20 +388,38 @@ mod tests {
         named(">i4", Some("`rend::i32_be` (feature `rend`)"), Some("`rend::unaligned::i32_ube` (feature `rend`)"));
         named("|u1", Some("`u8`"), None);
         named("|b1", Some("`Bool8`"), None);
-        named("<f2", Some("`half::f16` (feature `half`)"), None);
-        named(">f2", None, None);
+        let half = |name: &str| Some(format!("`{name}` (feature `half`)"));
+        for (descr, aligned, unaligned) in [
+            ("<f2", "half::f16", "Unaligned<half::f16>"),
+            (">f2", "BigEndian<half::f16>", "Unaligned<BigEndian<half::f16>>"),
+            ("<V2", "half::bf16", "Unaligned<half::bf16>"),
+            (">V2", "BigEndian<half::bf16>", "Unaligned<BigEndian<half::bf16>>"),
+        ] {
+            named(descr, half(aligned).as_deref(), half(unaligned).as_deref());
+        }
         named("<f16", None, None);
         named(
             "<c8",
             Some("`num_complex::Complex<f32>` (feature `num-complex`)"),
             Some("`num_complex::Complex<rend::unaligned::f32_ule>` (features `num-complex` and `rend`)"),
         );
-        named("<m8[ns]", Some("`Timedelta64<time_units::Nanosecond>`"), None);
-        named(">m8[ns]", None, None);
-        named("<m8[25ns]", None, None);
+        named(
+            "<m8[ns]",
+            Some("`Timedelta64<time_units::Nanosecond>`"),
+            Some("`Unaligned<Timedelta64<time_units::Nanosecond>>`"),
+        );
+        named(
+            ">M8[25s]",
+            Some("`BigEndian<Datetime64<time_units::Multiple<25, time_units::Second>>>`"),
+            Some("`Unaligned<BigEndian<Datetime64<time_units::Multiple<25, time_units::Second>>>>`"),
+        );
         named("|S3", Some("`FixedBytes<3>`"), None);
         named("|V3", Some("`[u8; 3]`"), None);
-        named("<U3", None, None);
+        named("|V2", Some("`[u8; 2]`"), None);
+        named("<V1", Some("`[u8; 1]`"), None);
+        named("<U3", Some("`Str<3>`"), Some("`Unaligned<Str<3>>`"));
+        named(">U3", Some("`BigEndian<Str<3>>`"), Some("`Unaligned<BigEndian<Str<3>>>`"));
+        named("<U0", None, None);
     }
 
     #[test]
@@ -360,26 +432,28 @@ mod tests {
             assert_eq!((dtype.rust_type(), dtype.rust_type_unaligned()), (aligned, unaligned), "{descr}");
         }
         let plain = Some(")]` struct with `npy_record!`");
-        let rend = Some(")]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)");
-        let packed = Some(", packed)]` struct with `npy_record!`");
-        let both = Some(
-            ", packed)]` struct, in which numbers of the other byte order are of `rend::unaligned`, with `npy_record!` \
-             (feature `rend`)",
-        );
-        for descr in ["[('a', '<f8')]", "[('a', '|u1'), ('', '|V3'), ('b', '>i4')]", "[('a', '<c16'), ('b', '<f8')]"] {
-            named(descr, plain, rend);
+        let unaligned = Some(")]` struct of `Unaligned<..>` fields with `npy_record!`");
+        for descr in [
+            "[('a', '<f8')]",
+            "[('a', '|u1'), ('', '|V3'), ('b', '>i4')]",
+            "[('a', '<c16'), ('b', '<f8')]",
+            "[('a', '|u1'), ('', '|V7'), ('b', '<M8[us]')]",
+            "[('a', '<U2'), ('b', '<U1')]",
+            "[('a', '<V2'), ('b', '|u1', (2,))]",
+        ] {
+            named(descr, plain, unaligned);
         }
         for descr in [
             "[('a', '|u1'), ('b', '<f8')]",
             "[('a', '<f8'), ('b', '|u1')]",
             "[('a', '|S3'), ('b', '>f8')]",
             "[('a', '|u1'), ('b', [('c', '<u2'), ('d', '>c8')], (2,))]",
+            "[('a', '|u1'), ('b', '<M8[us]'), ('c', '>f8')]",
+            "[('a', '|u1'), ('b', '<U1')]",
+            "[('a', '|u1'), ('b', '<V2')]",
         ] {
-            named(descr, rend, rend);
+            named(descr, unaligned, unaligned);
         }
-        named("[('a', '|u1'), ('', '|V7'), ('b', '<M8[us]')]", plain, packed);
-        named("[('a', '|u1'), ('b', '<M8[us]'), ('c', '<f8')]", packed, packed);
-        named("[('a', '|u1'), ('b', '<M8[us]'), ('c', '>f8')]", both, both);
         named("[('a', '|u1'), ('b', '|S3', (2,))]", plain, None);
         named("[]", None, None);
         named("[('a', '|V0')]", None, None);

@@ -50,26 +50,62 @@ use super::element::NpyElement;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// NumPy's own records have no gaps (unless created with `align=True`), so numbers can be at unaligned offsets. For these
-/// use the types of `rend::unaligned` in a `#[repr(C)]` struct. A type without such a twin, like a date, needs
-/// `#[repr(C, packed)]`, which Rust does not allow together with the aligned types of `rend`.
-#[cfg_attr(feature = "rend", doc = "```")]
-#[cfg_attr(not(feature = "rend"), doc = "```ignore")]
+/// # Records without gaps
+/// NumPy packs its records, unless it is asked for `align=True`: each field starts where the one before ends, and the size of a
+/// record is the plain sum of theirs. So most fields lie at unaligned offsets. Make the fields [`Unaligned`](crate::Unaligned),
+/// and with [`BigEndian`](crate::BigEndian) in it where the file says `>`. The types of `rend::unaligned` do the same.
+/// ```
+/// use bytemuck::{Pod, Zeroable};
+/// use ndarray::prelude::*;
 /// use ndarray_mmap::npy::NpyElement;
-/// use ndarray_mmap::npy_record;
-/// use rend::unaligned::{f64_ube, u32_ule};
+/// use ndarray_mmap::{BigEndian, Datetime64, MmapArray, Str, Unaligned, npy_record, time_units::Millisecond};
 ///
 /// #[derive(Clone, Copy)]
 /// #[repr(C)]
-/// struct Packed {
-///     flag: u8,
-///     x: f64_ube,
-///     n: u32_ule,
+/// struct Reading {
+///     ok: u8,
+///     at: Unaligned<Datetime64<Millisecond>>,
+///     volts: Unaligned<BigEndian<f64>>,
+///     site: Unaligned<Str<3>>,
 /// }
 ///
-/// npy_record!(Packed { flag: u8, x: f64_ube, n: u32_ule });
+/// npy_record!(Reading {
+///     ok: u8,
+///     at: Unaligned<Datetime64<Millisecond>>,
+///     volts: Unaligned<BigEndian<f64>>,
+///     site: Unaligned<Str<3>>,
+/// });
 ///
-/// assert_eq!(Packed::dtype().to_string(), "[('flag', '|u1'), ('x', '>f8'), ('n', '<u4')]");
+/// // SAFETY: all bytes zero are a value of every field.
+/// unsafe impl Zeroable for Reading {}
+/// // SAFETY: so is every other bit pattern, and fields of alignment 1 leave no padding.
+/// unsafe impl Pod for Reading {}
+///
+/// # #[cfg(target_endian = "little")]
+/// # {
+/// // A file as NumPy saves it: 1 + 8 + 8 + 12 bytes to a record.
+/// let descr = "[('ok', '|u1'), ('at', '<M8[ms]'), ('volts', '>f8'), ('site', '<U3')]";
+/// assert_eq!(Reading::dtype().to_string(), descr);
+/// assert_eq!(size_of::<Reading>(), 29);
+/// let text = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}");
+/// let path = std::env::temp_dir().join("ndarray-mmap-packed.npy");
+/// let mut file = [b"\x93NUMPY\x01\0\xb6\0", format!("{text:181}\n").as_bytes()].concat();
+/// file.push(1);
+/// file.extend(1_700_000_000_000_i64.to_le_bytes());
+/// file.extend(1.5_f64.to_be_bytes());
+/// file.extend(['N', 'P', 'L'].into_iter().flat_map(|c| u32::from(c).to_le_bytes()));
+/// std::fs::write(&path, file)?;
+///
+/// // SAFETY: while `readings` lives, no other process or handle changes its bytes or truncates the file.
+/// let readings = unsafe { MmapArray::<Reading, Ix1>::open_npy(&path)? };
+/// let Reading { at, volts, site, .. } = readings[0];
+/// assert_eq!(at.get(), Datetime64::new(1_700_000_000_000));
+/// assert_eq!(volts.get().get(), 1.5);
+/// assert_eq!(site.get(), "NPL");
+/// # drop(readings);
+/// # std::fs::remove_file(&path)?;
+/// # }
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// For a struct with type parameters, implement [`NpyElement`](crate::npy::NpyElement) by hand with

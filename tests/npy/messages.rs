@@ -206,57 +206,38 @@ fn a_file_of_another_kind_is_named_as_what_it_is() {
 }
 
 /// As NumPy makes them without `align`.
-#[cfg(feature = "rend")]
 #[test]
 fn a_packed_record_is_advised_a_struct_that_reads_it() -> Result<()> {
-    use ndarray_mmap::{Datetime64, time_units};
-    use rend::unaligned::f64_ube;
+    use ndarray_mmap::{BigEndian, Datetime64, Unaligned, time_units};
 
     #[derive(Clone, Copy)]
     #[repr(C)]
     struct Advised {
         a: u8,
-        b: f64_ube,
+        b: Unaligned<BigEndian<f64>>,
+        t: Unaligned<Datetime64<time_units::Second>>,
     }
-    ndarray_mmap::npy_record!(Advised { a: u8, b: f64_ube });
+    ndarray_mmap::npy_record!(Advised {
+        a: u8,
+        b: Unaligned<BigEndian<f64>>,
+        t: Unaligned<Datetime64<time_units::Second>>,
+    });
     // SAFETY: bytes and numbers of any bits, of alignment 1, so that there is no padding.
     unsafe impl bytemuck::Zeroable for Advised {}
     // SAFETY: as above.
     unsafe impl bytemuck::Pod for Advised {}
 
-    /// A date has no type of alignment 1.
-    #[derive(Clone, Copy)]
-    #[repr(C, packed)]
-    struct Packed {
-        b: f64_ube,
-        a: u8,
-        t: Datetime64<time_units::Second>,
-    }
-    ndarray_mmap::npy_record!(Packed { b: f64_ube, a: u8, t: Datetime64<time_units::Second> });
-    // SAFETY: numbers of any bits, and packed, so that there is no padding.
-    unsafe impl bytemuck::Zeroable for Packed {}
-    // SAFETY: as above.
-    unsafe impl bytemuck::Pod for Packed {}
-
-    let descr = "[('a', '|u1'), ('b', '>f8')]";
-    let e = message::<f64>(descr, ErrorKind::DtypeMismatch);
-    let advice = "use a `#[repr(C)]` struct of types of `rend::unaligned` with `npy_record!` (feature `rend`)";
-    assert!(e.ends_with(advice), "{e}");
-    let dated = if cfg!(target_endian = "big") { "'>M8[s]'" } else { "'<M8[s]'" };
-    let dated = format!("[('b', '>f8'), ('a', '|u1'), ('t', {dated})]");
-    let e = message::<f64>(&dated, ErrorKind::DtypeMismatch);
-    assert!(e.contains("`#[repr(C, packed)]` struct"), "{e}");
+    let date = if cfg!(target_endian = "big") { ">M8[s]" } else { "<M8[s]" };
+    let descr = format!("[('a', '|u1'), ('b', '>f8'), ('t', '{date}')]");
+    let e = message::<f64>(&descr, ErrorKind::DtypeMismatch);
+    assert!(e.ends_with("; use a `#[repr(C)]` struct of `Unaligned<..>` fields with `npy_record!`"), "{e}");
 
     use crate::support::arrays::npy_header;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
-    let one = 1.5_f64.to_be_bytes();
-    fs::write(&path, [&npy_header(descr, false, "(1,)", 1)[..], &[7], &one].concat()).unwrap();
+    let record = [&[7][..], &1.5_f64.to_be_bytes(), &9_i64.to_ne_bytes()].concat();
+    fs::write(&path, [npy_header(&descr, false, "(1,)", 1), record].concat()).unwrap();
     let a = MmapArray::<Advised, ndarray::Ix1>::options().opened_npy(&path)?;
-    assert_eq!((a[0].a, a[0].b.to_native()), (7, 1.5));
-    fs::write(&path, [&npy_header(&dated, false, "(1,)", 1)[..], &one, &[7], &9_i64.to_ne_bytes()].concat()).unwrap();
-    let a = MmapArray::<Packed, ndarray::Ix1>::options().opened_npy(&path)?;
-    let Packed { a, b, t } = a[0];
-    assert_eq!((a, b.to_native(), t.get()), (7, 1.5, Some(9)));
+    assert_eq!((a[0].a, a[0].b.get().get(), a[0].t.get().get()), (7, 1.5, Some(9)));
     Ok(())
 }
