@@ -72,7 +72,7 @@
 //! one atomically. [`doc::durability`] has the table.
 //!
 //! # Modules
-//! - [`npy`]: headers, element types and records of `.npy` files.
+//! - [`npy`]: headers, element types and records of `.npy` files; code for files of any number type, with [`npy_dispatch!`].
 //! - [`npz`]: what a `.npz` archive has (feature `npz`).
 //! - [`blocks`]: what a pass over blocks returns, and which elements can be summed.
 //! - [`mode`]: the modes as types, for generic code.
@@ -130,6 +130,8 @@ mod field;
 
 mod guarded;
 
+mod real;
+
 pub use array::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, ScalarOperand, Staged};
 pub use blocks::{Blocks, BlocksMut};
 pub use element::{
@@ -142,3 +144,6 @@ pub use open::MmapArrayOptions;
 pub use publish::save_npy;
 pub use storage::Advice;
 pub use tile::TiledAssign;
+
+#[doc(hidden)]
+pub use real::dispatch as __dispatch;

@@ -26,6 +26,8 @@ mod record;
 mod write;
 
 pub use crate::element::DatetimeUnit;
+// For users, who look for it here; no module below `real` may.
+pub use crate::real::Real;
 pub use builder::HeaderBuilder;
 pub(crate) use compat::checked_dtype;
 pub use dtype::{ByteOrder, Dtype, DtypeKind, Field};

@@ -17,7 +17,7 @@ impl fmt::Display for Dtype {
 
 impl Dtype {
     /// The descr between `quote`s, for a message: whole, or its beginning and its length.
-    pub(super) fn brief(&self, quote: &str) -> String {
+    pub(crate) fn brief(&self, quote: &str) -> String {
         /// A record of a few fields fits, and a message with two of them stays readable.
         const MOST: usize = 120;
         let whole = self.to_string();

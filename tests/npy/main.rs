@@ -8,4 +8,6 @@ mod support;
 mod elements;
 mod files;
 mod messages;
+#[cfg(all(feature = "half", feature = "rend"))]
+mod real;
 mod save;
