@@ -24,11 +24,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 PADDED = [["a", "|u1"], ["", "|V7"], ["b", "<f8"]]
 PACKED = [["a", "|u1"], ["b", "<f8"]]
+PACKED_BIG = [["a", "|u1"], ["b", ">f8"]]
 INTEGERS = ["|i1", "|u1"] + [order + kind for kind in ("i2", "u2", "i4", "u4", "i8", "u8") for order in "<>"]
-FLOATS = ["<f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16"]
-DTYPES = ["|b1", *INTEGERS, *FLOATS, "<M8[us]", "|S5", "|V3", PADDED, PACKED]
-# Types for which the peer has no variant of alignment 1: those that have that alignment already, and half precision.
-NO_TWIN = ["|b1", "|i1", "|u1", "<f2", "<M8[us]", "|S5", "|V3", PACKED]
+FLOATS = ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16"]
+DTYPES = ["|b1", *INTEGERS, *FLOATS, "<M8[us]", ">M8[us]", "|S5", "|V3", "<U5", PADDED, PACKED, PACKED_BIG]
+# Types for which the peer has no variant of alignment 1: those that have that alignment already.
+NO_TWIN = ["|b1", "|i1", "|u1", "|S5", "|V3", PACKED, PACKED_BIG]
 
 SHAPES = [(), (0,), (1,), (7,), (1200,), (3, 4), (1, 5), (5, 1), (0, 3)]
 SHAPES += [(2, 3, 4), (3, 0, 2), (2, 1, 3, 2), (2, 3, 2, 1, 2)]
@@ -100,7 +101,7 @@ class Kind:
             self.description, self.dtype = json.dumps(description, separators=(",", ":")), record(description)
         self.has_twin = description not in NO_TWIN
         # Records have C's alignment in Rust, and an alignment of 1 in NumPy.
-        self.alignment = 8 if description == PADDED else 1 if description == PACKED else self.dtype.alignment
+        self.alignment = 8 if description == PADDED else 1 if self.dtype.names else self.dtype.alignment
 
     def random(self, rng, shape):
         """Random values: every bit pattern of an integer, all magnitudes of a float, infinities and NaN."""
@@ -116,6 +117,8 @@ class Kind:
             array.imag = [random_float(rng, self.dtype.itemsize // 2) for _ in range(count)]
         elif self.dtype.kind == "b":
             array[:] = [rng.random() < 0.5 for _ in range(count)]
+        elif self.dtype.kind == "U":
+            array[:] = [random_text(rng, self.dtype.itemsize // 4) for _ in range(count)]
         else:
             # NumPy's strings end before their trailing zeros.
             smallest = 1 if self.dtype.kind == "S" else 0
@@ -161,6 +164,12 @@ def record(fields):
             offsets.append(end)
         end += np.dtype(field).itemsize
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
+
+
+def random_text(rng, most):
+    """Characters of all lengths in UTF-8. NumPy's strings end before their trailing zeros."""
+    ranges = [(1, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
+    return "".join(chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randrange(most + 1)))
 
 
 def random_float(rng, size):

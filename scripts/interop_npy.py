@@ -31,6 +31,9 @@ NAMED = {
     "numpy/lib/tests/data/win64python2.npy": "a shape of Python 2",
     "numpy/lib/tests/data/py2-objarr.npy": "Python objects",
 }
+# What np.save writes for np.array([1.5, -2, 0.1], ml_dtypes.bfloat16), as seen with ml_dtypes 0.6.0.
+BFLOAT16 = b"\x93NUMPY\x01\0v\0%-117b\n" % b"{'descr': '<V2', 'fortran_order': False, 'shape': (3,), }"
+BFLOAT16 += b"\xc0?\x00\xc0\xcd="
 # Headers of every length modulo 64, and axes whose lengths have from 1 to 19 digits.
 LONG_SHAPES = [(1,) * n for n in range(6, 64)] + [(0, 10**n) for n in range(19)]
 
@@ -175,6 +178,21 @@ class NpyInterop(Interop):
                     if kind.has_twin:
                         self.read_in_every_mode(where, kind, numpys, unaligned=True)
 
+    def bfloat16_is_as_ml_dtypes_has_it(self):
+        kind = Kind("<V2")
+        self.remove()
+        self.open_npy(kind, "w+", (3,))
+        self.peer.ask("assign", "a", values=["c03f", "00c0", "cd3d"])
+        self.peer.ask("close", "a")
+        self.check("bfloat16", "file", self.read_file(), BFLOAT16)
+        self.check("bfloat16", "descr", self.peer.ask("header", path=self.path())["descr"], "<V2")
+        # Whoever lacks ml_dtypes loads bytes without an order, and may save them.
+        loaded = np.load(self.path())
+        self.check("bfloat16", "type without ml_dtypes", loaded.dtype.str, "|V2")
+        np.save(self.path(), loaded)
+        self.header_as_numpys("bfloat16 saved again", self.path())
+        self.read_in_every_mode("bfloat16 saved again", kind, np.load(self.path(), mmap_mode="r"))
+
     def either_type_is_refused_by_the_other(self):
         kinds = [Kind(dtype) for dtype in DTYPES]
         for written in kinds:
@@ -259,6 +277,7 @@ class NpyInterop(Interop):
                 self.every_length_of_header,
                 self.numpy_writes_rust_reads,
                 self.misaligned_data,
+                self.bfloat16_is_as_ml_dtypes_has_it,
                 self.either_type_is_refused_by_the_other,
                 self.both_have_it_mapped,
                 self.published_files,

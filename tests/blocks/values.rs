@@ -6,7 +6,10 @@ use std::fmt::Debug;
 use bytemuck::{NoUninit, Pod};
 use ndarray::prelude::*;
 use ndarray::{IxDyn, ShapeBuilder};
-use ndarray_mmap::{Datetime64, MmapArrayMut, Timedelta64, blocks::Accumulate, time_units};
+use ndarray_mmap::{
+    BigEndian, ByteOrdered, Datetime64, LittleEndian, MmapArrayMut, Timedelta64, Unaligned, blocks::Accumulate,
+    time_units,
+};
 use proptest::prelude::*;
 
 /// A number of this machine.
@@ -74,6 +77,31 @@ impl<N: Number> Stored for N {
     }
 }
 
+impl<S: Stored> Stored for Unaligned<S> {
+    type Native = S::Native;
+    fn native(self) -> S::Native {
+        self.get().native()
+    }
+    fn stored(native: S::Native) -> Self {
+        Self::new(S::stored(native))
+    }
+}
+
+macro_rules! in_order {
+    ($($order:ident)*) => {
+        $(impl<N: Number + ByteOrdered> Stored for $order<N> {
+            type Native = N;
+            fn native(self) -> N {
+                self.get()
+            }
+            fn stored(native: N) -> Self {
+                Self::new(native)
+            }
+        })*
+    };
+}
+in_order!(BigEndian LittleEndian);
+
 #[cfg(feature = "rend")]
 macro_rules! stored {
     ($($native:ty: $($element:ident)*;)*) => {
@@ -119,10 +147,13 @@ stored! {
 macro_rules! every_type {
     ($function:ident $arguments:tt) => {{
         every_type!(@ $function $arguments i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
+        // Each kind of sum through each wrapper.
+        every_type!(@ $function $arguments BigEndian<f64> LittleEndian<u64> Unaligned<i32> Unaligned<BigEndian<i16>>);
+        every_type!(@ $function $arguments Unaligned<f32> BigEndian<i64>);
         #[cfg(feature = "half")]
         {
             use half::{bf16, f16};
-            every_type!(@ $function $arguments f16 bf16);
+            every_type!(@ $function $arguments f16 bf16 BigEndian<bf16> Unaligned<BigEndian<f16>>);
         }
         #[cfg(feature = "rend")]
         of_rend!($function $arguments);
@@ -133,7 +164,7 @@ macro_rules! every_type {
 /// The same for one element type of each size, order and alignment: bytes are moved without regard to what they mean.
 macro_rules! every_size {
     ($function:ident $arguments:tt) => {{
-        every_type!(@ $function $arguments u8 i16 f32 u64);
+        every_type!(@ $function $arguments u8 i16 f32 u64 BigEndian<f64> Unaligned<BigEndian<u16>>);
         #[cfg(feature = "rend")]
         every_type!(@ $function $arguments i16_be u16_ule f32_le i32_ube u64_ule f64_be);
     }};

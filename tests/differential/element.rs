@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytemuck::Pod;
 use ndarray::ArrayViewMutD;
 use ndarray_mmap::npy::NpyElement;
-use ndarray_mmap::{Bool8, Datetime64, time_units};
+use ndarray_mmap::{BigEndian, Bool8, Datetime64, LittleEndian, Str, Unaligned, time_units};
 
 use crate::axes::Axes;
 use crate::random::Random;
@@ -134,10 +134,18 @@ others! {
     Bool8: "|b1", |x: i8| Bool8::from_byte(x as u8 & 1), all;
     [u16; 3]: format!("{NATIVE}u2"), |x: i8| [1, 2, x as u16], nothing, 3;
     Datetime64<time_units::Millisecond>: format!("{NATIVE}M8[ms]"), |x: i8| Datetime64::new(x.into()), nothing;
+    Unaligned<BigEndian<i64>>: ">i8", |x: i8| BigEndian::new(i64::from(x) << 40).into(), all;
+    LittleEndian<f32>: "<f4", |x: i8| LittleEndian::new(f32::from(x) / 7.0), all;
+    BigEndian<Datetime64<time_units::Day>>: ">M8[D]", |x: i8| BigEndian::new(Datetime64::new(x.into())), nothing;
+    Unaligned<Str<2>>: format!("{NATIVE}U2"), |x: i8| Str::new(&format!("{x:2}")[..2]).unwrap().into(), nothing;
     #[cfg(feature = "num-complex")]
     num_complex::Complex<f32>: format!("{NATIVE}c8"), |x: i8| num_complex::Complex::new(f32::from(x), 0.25), sums;
     #[cfg(feature = "half")]
     half::f16: format!("{NATIVE}f2"), |x: i8| half::f16::from_f32(f32::from(x) / 4.0), all;
+    #[cfg(feature = "half")]
+    half::bf16: format!("{NATIVE}V2"), |x: i8| half::bf16::from_f32(x.into()), all;
+    #[cfg(feature = "half")]
+    Unaligned<BigEndian<half::f16>>: ">f2", |x: i8| BigEndian::new(half::f16::from_f32(f32::from(x) / 4.0)).into(), all;
     #[cfg(feature = "rend")]
     rend::f32_be: ">f4", |x: i8| rend::f32_be::from_native(f32::from(x) / 3.0), all;
     #[cfg(feature = "rend")]

@@ -41,7 +41,7 @@ use std::path::Path;
 use std::sync::Once;
 
 use ndarray::{Ix0, Ix1, Ix2, Ix3, Ix4, IxDyn};
-use ndarray_mmap::{Bool8, Datetime64, time_units};
+use ndarray_mmap::{BigEndian, Bool8, Datetime64, LittleEndian, Str, Unaligned, time_units};
 
 use crate::support::mount::Mount;
 use axes::Axes;
@@ -91,10 +91,18 @@ const RUNS: &[Run] = &[
     run::<[u16; 3], IxDyn>,
     run::<[u16; 3], Ix1>,
     run::<Datetime64<time_units::Millisecond>, IxDyn>,
+    run::<Unaligned<BigEndian<i64>>, IxDyn>,
+    run::<LittleEndian<f32>, Ix2>,
+    run::<BigEndian<Datetime64<time_units::Day>>, IxDyn>,
+    run::<Unaligned<Str<2>>, Ix1>,
     #[cfg(feature = "num-complex")]
     run::<num_complex::Complex<f32>, IxDyn>,
     #[cfg(feature = "half")]
     run::<half::f16, IxDyn>,
+    #[cfg(feature = "half")]
+    run::<half::bf16, IxDyn>,
+    #[cfg(feature = "half")]
+    run::<Unaligned<BigEndian<half::f16>>, IxDyn>,
     #[cfg(feature = "rend")]
     run::<rend::f32_be, IxDyn>,
     #[cfg(feature = "rend")]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ndarray_mmap::{
-    Blocks, Bool8,
+    BigEndian, Blocks, Bool8, LittleEndian, Unaligned,
     blocks::{Accumulate, Accumulator},
 };
 
@@ -166,6 +166,12 @@ wide! {
     num_complex::Complex<f64>: |x: num_complex::Complex<f64>| Wide::Complex([[x.re, 0.0], [x.im, 0.0]]);
     #[cfg(feature = "half")]
     half::f16: |x: half::f16| Wide::Real([x.to_f64(), 0.0]);
+    #[cfg(feature = "half")]
+    half::bf16: |x: half::bf16| Wide::Real([x.to_f64(), 0.0]);
+    #[cfg(feature = "half")]
+    Unaligned<BigEndian<half::f16>>: |x: Unaligned<BigEndian<half::f16>>| x.get().get().wide();
+    Unaligned<BigEndian<i64>>: |x: Unaligned<BigEndian<i64>>| x.get().get().wide();
+    LittleEndian<f32>: |x: LittleEndian<f32>| x.get().wide();
     #[cfg(feature = "rend")]
     rend::f32_be: |x: rend::f32_be| x.to_native().wide();
     #[cfg(feature = "rend")]

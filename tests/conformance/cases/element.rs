@@ -4,9 +4,12 @@
 //! integers as themselves, floats as text, complex numbers as pairs, bytes as hexadecimal text, records as objects.
 
 use bytemuck::{Pod, Zeroable};
-use half::f16;
+use half::{bf16, f16};
 use ndarray_mmap::npy::{Dtype, Field, NpyElement};
-use ndarray_mmap::{Bool8, Datetime64, FixedBytes, Timedelta64, npy_record, time_units, time_units::TimeUnit};
+use ndarray_mmap::{
+    BigEndian, Bool8, ByteOrdered, Datetime64, FixedBytes, Str, Timedelta64, Unaligned, npy_record, time_units,
+    time_units::TimeUnit,
+};
 use num_complex::Complex;
 use rend::unaligned::*;
 use rend::*;
@@ -97,8 +100,9 @@ by_description! {
     "<c8" => Complex<f32>, "<c16" => Complex<f64>, ">c8" => Complex<f32_be>, ">c16" => Complex<f64_be>,
     "<M8[us]" => Datetime64<time_units::Microsecond>, "<M8[ms]" => Datetime64<time_units::Millisecond>,
     "<M8[ns]" => Datetime64<time_units::Nanosecond>, "<m8[s]" => Timedelta64<time_units::Second>,
-    "|S5" => FixedBytes<5>, "|V3" => [u8; 3],
-    r#"[["a","|u1"],["b","<f8"]]"# => Record<0, f64_ule>,
+    ">f2" => BigEndian<f16>, "<V2" => bf16, ">M8[us]" => BigEndian<Datetime64<time_units::Microsecond>>,
+    "|S5" => FixedBytes<5>, "|V3" => [u8; 3], "<U5" => Str<5>,
+    r#"[["a","|u1"],["b","<f8"]]"# => Record<0, f64_ule>, r#"[["a","|u1"],["b",">f8"]]"# => Record<0, Unaligned<BigEndian<f64>>>,
     r#"[["a","|u1"],["","|V7"],["b","<f8"]]"# => Record<7, f64>,
     r#"[["id","<u2"],["","|V2"],["pos","<f4",[3]],["t","<i8"]]"# => Position,
     r#"[["é","<f8"]]"# => Named<0>, r#"[["fffffffffffffffffffffffffffffff","<f8"]]"# => Named<1>,
@@ -111,6 +115,9 @@ by_description! {
     ">i2" => i16_ube, ">u2" => u16_ube, ">i4" => i32_ube, ">u4" => u32_ube, ">i8" => i64_ube, ">u8" => u64_ube,
     "<f4" => f32_ule, "<f8" => f64_ule, ">f4" => f32_ube, ">f8" => f64_ube,
     "<c8" => Complex<f32_ule>, "<c16" => Complex<f64_ule>, ">c8" => Complex<f32_ube>, ">c16" => Complex<f64_ube>,
+    "<f2" => Unaligned<f16>, ">f2" => Unaligned<BigEndian<f16>>, "<V2" => Unaligned<bf16>, "<U5" => Unaligned<Str<5>>,
+    "<M8[us]" => Unaligned<Datetime64<time_units::Microsecond>>,
+    ">M8[us]" => Unaligned<BigEndian<Datetime64<time_units::Microsecond>>>,
     r#"[["a","|u1"],["","|V7"],["b","<f8"]]"# => Record<7, f64_ule>,
 }
 
@@ -234,6 +241,72 @@ macro_rules! real_elements {
 
 real_elements!(f16, f32, f32_be, f32_ule, f32_ube, f64, f64_be, f64_ule, f64_ube);
 
+impl<T: Element> Element for Unaligned<T> {
+    fn rule(k: u64) -> Self {
+        T::rule(k).into()
+    }
+
+    fn decode(value: &Value) -> Self {
+        T::decode(value).into()
+    }
+
+    fn encode(self) -> Value {
+        self.get().encode()
+    }
+
+    fn number(self) -> Option<Number> {
+        self.get().number()
+    }
+}
+
+impl<T: Element + ByteOrdered> Element for BigEndian<T> {
+    fn rule(k: u64) -> Self {
+        T::rule(k).into()
+    }
+
+    fn decode(value: &Value) -> Self {
+        T::decode(value).into()
+    }
+
+    fn encode(self) -> Value {
+        self.get().encode()
+    }
+
+    fn number(self) -> Option<Number> {
+        self.get().number()
+    }
+}
+
+/// As its bytes: NumPy alone does not know what they mean.
+impl Element for bf16 {
+    fn rule(k: u64) -> Self {
+        Self::from_f64((k % 256) as f64)
+    }
+
+    fn decode(value: &Value) -> Self {
+        Self::from_le_bytes(<[u8; 2]>::decode(value))
+    }
+
+    fn encode(self) -> Value {
+        hex(&self.to_le_bytes()).into()
+    }
+}
+
+/// As text.
+impl<const N: usize> Element for Str<N> {
+    fn rule(k: u64) -> Self {
+        Self::new(&format!("{:.N$}", k.to_string())).expect("it was cut")
+    }
+
+    fn decode(value: &Value) -> Self {
+        value.as_str().and_then(Self::new).unwrap_or_else(|| panic!("{value} is no such text"))
+    }
+
+    fn encode(self) -> Value {
+        self.to_string().into()
+    }
+}
+
 /// Numbers are read too, where a whole one is stored into an array of floats.
 fn real(value: &Value) -> f64 {
     let real = value.as_str().map_or_else(|| value.as_f64(), |text| text.parse().ok());
@@ -344,6 +417,8 @@ unsafe impl Pod for Record<7, f64> {}
 unsafe impl Pod for Record<7, f64_ule> {}
 // SAFETY: as above.
 unsafe impl Pod for Record<0, f64_ule> {}
+// SAFETY: as above.
+unsafe impl Pod for Record<0, Unaligned<BigEndian<f64>>> {}
 
 impl<const PADDING: usize, B: NpyElement> NpyElement for Record<PADDING, B> {
     fn dtype() -> Dtype {
