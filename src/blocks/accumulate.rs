@@ -30,8 +30,8 @@ use crate::element::{BigEndian, Bool8, ByteOrdered, LittleEndian, Unaligned, for
 /// # Comparing floats of `rend`
 /// The `==` of `rend` 0.5 compares the *stored bytes* of two floats, as if they were floats of this machine. So for
 /// `f64_be` -0.0 is not equal to 0.0, NaN is equal to NaN, and a number is not equal to itself if its stored bytes are
-/// those of a NaN. ndarray's `==` on arrays of them does the same. The operations of this crate use the numbers. To
-/// compare numbers:
+/// those of a NaN. ndarray's `==` on arrays of them does the same. The operations of this crate use the numbers, and so does
+/// the `==` of [`BigEndian`]. To compare numbers:
 #[cfg_attr(feature = "rend", doc = "```")]
 #[cfg_attr(not(feature = "rend"), doc = "```ignore")]
 /// use ndarray::{Zip, arr1};

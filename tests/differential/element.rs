@@ -124,6 +124,10 @@ macro_rules! reduce {
     (sums, $walked:ident, $random:ident) => {
         check_sums($walked, $random)
     };
+    (order, $walked:ident, $random:ident) => {{
+        let _ = $random;
+        check_min_max($walked)
+    }};
     (nothing, $walked:ident, $random:ident) => {{
         let _ = ($walked, $random);
         None
@@ -133,11 +137,11 @@ macro_rules! reduce {
 others! {
     Bool8: "|b1", |x: i8| Bool8::from_byte(x as u8 & 1), all;
     [u16; 3]: format!("{NATIVE}u2"), |x: i8| [1, 2, x as u16], nothing, 3;
-    Datetime64<time_units::Millisecond>: format!("{NATIVE}M8[ms]"), |x: i8| Datetime64::new(x.into()), nothing;
+    Datetime64<time_units::Millisecond>: format!("{NATIVE}M8[ms]"), |x: i8| Datetime64::new(x.into()), order;
     Unaligned<BigEndian<i64>>: ">i8", |x: i8| BigEndian::new(i64::from(x) << 40).into(), all;
     LittleEndian<f32>: "<f4", |x: i8| LittleEndian::new(f32::from(x) / 7.0), all;
-    BigEndian<Datetime64<time_units::Day>>: ">M8[D]", |x: i8| BigEndian::new(Datetime64::new(x.into())), nothing;
-    Unaligned<Str<2>>: format!("{NATIVE}U2"), |x: i8| Str::new(&format!("{x:2}")[..2]).unwrap().into(), nothing;
+    BigEndian<Datetime64<time_units::Day>>: ">M8[D]", |x: i8| BigEndian::new(Datetime64::new(x.into())), order;
+    Unaligned<Str<2>>: format!("{NATIVE}U2"), |x: i8| Str::new(&format!("{x:2}")[..2]).unwrap().into(), order;
     #[cfg(feature = "num-complex")]
     num_complex::Complex<f32>: format!("{NATIVE}c8"), |x: i8| num_complex::Complex::new(f32::from(x), 0.25), sums;
     #[cfg(feature = "half")]

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ndarray_mmap::{
-    BigEndian, Blocks, Bool8, LittleEndian, Unaligned,
+    BigEndian, Blocks, Bool8, Datetime64, LittleEndian, Str, Unaligned,
     blocks::{Accumulate, Accumulator},
+    time_units,
 };
 
 use crate::axes::Axes;
@@ -172,6 +173,12 @@ wide! {
     Unaligned<BigEndian<half::f16>>: |x: Unaligned<BigEndian<half::f16>>| x.get().get().wide();
     Unaligned<BigEndian<i64>>: |x: Unaligned<BigEndian<i64>>| x.get().get().wide();
     LittleEndian<f32>: |x: LittleEndian<f32>| x.get().wide();
+    // In the order of these, and without sums.
+    Datetime64<time_units::Millisecond>: |x: Datetime64<_>| Wide::Integer(x.get().unwrap_or(i64::MIN).into());
+    BigEndian<Datetime64<time_units::Day>>: |x: BigEndian<Datetime64<_>>| Wide::Integer(x.get().get().unwrap_or(i64::MIN).into());
+    Unaligned<Str<2>>: |x: Unaligned<Str<2>>| {
+        Wide::Integer(bytemuck::cast::<_, [u32; 2]>(x).iter().fold(0, |all, &unit| all << 32 | i128::from(unit)))
+    };
     #[cfg(feature = "rend")]
     rend::f32_be: |x: rend::f32_be| x.to_native().wide();
     #[cfg(feature = "rend")]

@@ -305,6 +305,36 @@ fn types_of_alignment_one_map_data_anywhere() -> Result<()> {
     Ok(())
 }
 
+/// Of what `rend` has no types for.
+#[test]
+#[cfg(target_endian = "little")]
+fn misaligned_elements_name_the_type_that_maps_them() {
+    #[track_caller]
+    fn check<A: Pod + NpyElement + Debug + PartialEq, U: Pod + NpyElement + Debug + PartialEq>(value: A, name: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let mut header = npy_header(&format!("'{}'", A::dtype()), false, "(1,)", 16);
+        // One blank more: an odd length, which is said in the ninth byte.
+        header[8] += 1;
+        header.insert(header.len() - 1, b' ');
+        fs::write(&path, [&header, bytemuck::bytes_of(&value)].concat()).unwrap();
+        let e = expect_err(MmapArray::<A>::options().opened_npy(&path), ErrorKind::Misaligned).to_string();
+        assert!(e.contains(&format!(": use `{name}`")), "{e}");
+        assert_eq!(
+            bytemuck::cast_slice::<U, u8>(&opened::<U>(&path).unwrap().into_raw_vec_and_offset().0),
+            bytemuck::bytes_of(&value)
+        );
+    }
+    check::<_, Unaligned<f16>>(f16::ONE, "Unaligned<half::f16>");
+    check::<_, Unaligned<BigEndian<bf16>>>(BigEndian::new(bf16::ONE), "Unaligned<BigEndian<half::bf16>>");
+    check::<_, Unaligned<Str<2>>>(Str::<2>::new("é").unwrap(), "Unaligned<Str<2>>");
+    check::<_, Unaligned<BigEndian<Datetime64<time_units::Day>>>>(
+        BigEndian::new(Datetime64::<time_units::Day>::new(3)),
+        "Unaligned<BigEndian<Datetime64<time_units::Day>>>",
+    );
+    check::<_, f64_ule>(1.5_f64, "rend::unaligned::f64_ule");
+}
+
 #[test]
 fn booleans_are_bytes_of_any_value() {
     let (_folder, path) = npy("'|b1'", "(4,)", &[0_u8, 1, 2, 255]);
