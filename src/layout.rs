@@ -184,13 +184,12 @@ impl<D: Dimension> Layout<D> {
                 i64::MAX
             ));
         }
-        let align = self.item.align();
+        let (align, name) = (self.item.align(), self.item.name());
         if placement == Alignment::InPlace && self.bytes > 0 && !offset.is_multiple_of(align as u64) {
             return Err(error!(
                 Misaligned,
-                "offset {offset} is no multiple of {align}, the alignment of {}: use an element type of alignment 1 \
-                 (`rend::unaligned`, `[u8; {}]`), or `load` for a copy",
-                self.item.name(),
+                "offset {offset} is no multiple of {align}, the alignment of {name}: use an element type of alignment 1 \
+                 (`Unaligned<{name}>`, `rend::unaligned`, `[u8; {}]`), or `load` for a copy",
                 self.item.size()
             ));
         }
