@@ -6,6 +6,7 @@ mod support;
 mod formats;
 mod layouts;
 mod parts;
+mod real_files;
 
 // Inodes, permissions, owners and symbolic links.
 #[cfg(unix)]
