@@ -174,14 +174,10 @@ impl fmt::Display for Error {
     }
 }
 
+/// The kind and what [`Display`](fmt::Display) prints: a program that returns the error from `main`, or unwraps it, shows this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("path", &self.0.path)
-            .field("message", &self.0.message)
-            .field("source", &self.0.source)
-            .finish()
+        write!(f, "{:?}: {self}", self.0.kind)
     }
 }
 
@@ -253,7 +249,8 @@ mod tests {
             assert_ne!(e.to_string(), "inner");
             source = e.source();
         }
-        let e = Error::new(ErrorKind::TooShort, "short");
+        let e = Error::new(ErrorKind::TooShort, "short").with_path(Path::new("a"));
+        assert_eq!(format!("{e:?}"), "TooShort: a: short");
         assert!(e.io_kind().is_none() && e.io_error().is_none() && e.source().is_none());
     }
 
