@@ -22,7 +22,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// ```
 /// use ndarray_mmap::{ErrorKind, MmapArray};
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-too-short.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-too-short-{}.bin", std::process::id()));
 /// std::fs::write(&path, [0u8; 8])?;
 /// let err = MmapArray::<f32>::options().shape((2, 3)).load(&path).unwrap_err();
 /// assert_eq!(err.kind(), ErrorKind::TooShort);
@@ -45,7 +45,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// An operating-system error: not found, no permission, a directory, storage full, too many open files.
-    /// [`io_kind`](Error::io_kind) says which.
+    /// [`io_kind`](Error::io_kind) says which. Of an archive's member also a wrong checksum (`InvalidData`).
     Io,
     /// A fifo, device, socket or directory: only regular files can be mapped.
     NotRegularFile,
@@ -65,8 +65,8 @@ pub enum ErrorKind {
     InvalidHeader,
     /// The `.npy` header specifies another element type than the requested one.
     DtypeMismatch,
-    /// An argument is out of range (rows, an axis, an index, the text of a mode, a name in an archive), or the file does not allow what was asked
-    /// for: other bytes follow the array, or somebody else has changed its header or length.
+    /// An argument is out of range (rows, an axis, an index, the text of a mode, a name in an archive), or the file does not
+    /// allow what was asked for: other bytes follow the array, or somebody else has changed its header or length.
     InvalidInput,
     /// The file is locked by someone else: another process, or another array in this one.
     Locked,

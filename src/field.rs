@@ -18,7 +18,7 @@ impl<A: AnyBitPattern, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// Nothing is copied.
     ///
     /// `A` is a record: a struct (with `std::mem::offset_of!` for `byte`), or `[u8; N]` if it is known only at run time. Its
-    /// size must be a multiple of the field's, for ndarray's strides count elements; [`read_field`](Self::read_field) copies
+    /// size must be a multiple of the field's, for ndarray's strides count elements; [`copy_field`](Self::copy_field) copies
     /// the others.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl<A: AnyBitPattern, D: Dimension, M> MmapArrayBase<A, D, M> {
     ///
     /// // Records of 12 bytes: a time of 4, then two values of 4.
     /// let record = |time: u32, x: f32, y: f32| [time.to_ne_bytes(), x.to_ne_bytes(), y.to_ne_bytes()].concat();
-    /// let path = std::env::temp_dir().join("ndarray-mmap-field.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-field-{}.bin", std::process::id()));
     /// std::fs::write(&path, [record(1, 0.5, 2.0), record(2, 1.5, 4.0)].concat())?;
     ///
     /// let records = MmapArray::<[u8; 12]>::load(&path)?;
@@ -51,6 +51,33 @@ impl<A: AnyBitPattern, D: Dimension, M> MmapArrayBase<A, D, M> {
         ArrayView::from_shape(shape, fields).map_err(|e| self.named(error!(InvalidInput, "{e}")))
     }
 
+    /// A copy of one field of all records, at any alignment, and whatever the sizes: see [`field`](Self::field). It has the
+    /// shape and the order of the array.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the field would end past the record.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) (out of memory).
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_mmap::{ErrorKind, MmapArrayMut};
+    ///
+    /// let mut packets = MmapArrayMut::<[u8; 9]>::scratch(2)?;
+    /// packets[1][1..].copy_from_slice(&1.5_f64.to_ne_bytes());
+    /// assert_eq!(packets.field::<f64>(1).unwrap_err().kind(), ErrorKind::Unsupported);
+    /// assert_eq!(packets.copy_field::<f64>(1)?, array![0.0, 1.5]);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn copy_field<T: AnyBitPattern>(&self, byte: usize) -> Result<Array<T, D>> {
+        let copy = || {
+            let record = self.layout().item();
+            check_field(byte, ElementLayout::of::<T>(), record.size(), record.name())?;
+            let fields = fields_of_records(self.as_bytes(), record.size(), byte, self.len())?;
+            Array::from_shape_vec(self.layout().to_shape(), fields).map_err(|e| error!(InvalidInput, "{e}"))
+        };
+        copy().map_err(|e| self.named(e))
+    }
+
     /// The shape of a field, in elements of `T`.
     fn shape_of_field<T>(&self, byte: usize) -> Result<StrideShape<D>> {
         let (record, field) = (self.layout().item(), ElementLayout::of::<T>());
@@ -60,17 +87,16 @@ impl<A: AnyBitPattern, D: Dimension, M> MmapArrayBase<A, D, M> {
             return Err(error!(
                 Unsupported,
                 "`{record_name}` has {} bytes, no multiple of the {} bytes of {name}, so that no strides lead from one to \
-                 the next: map the file as `u8` with `.row_shape({})`, and copy the field by `read_field`",
+                 the next: `copy_field` copies them",
                 record.size(),
-                field.size(),
-                record.size()
+                field.size()
             ));
         }
         if !self.is_empty() && !self.as_ptr().addr().wrapping_add(byte).is_multiple_of(field.align()) {
             return Err(error!(
                 Misaligned,
                 "the field at byte {byte} of `{record_name}` is not aligned to the {} bytes that {name} needs, as the array \
-                 starts at byte {} of its file: use `Unaligned<{name}>`",
+                 starts at byte {} of its file: use `Unaligned<{name}>`, or `copy_field`",
                 field.align(),
                 self.offset()
             ));
@@ -130,7 +156,7 @@ impl<D: RemoveAxis, M> MmapArrayBase<u8, D, M> {
     /// use ndarray::array;
     /// use ndarray_mmap::MmapArray;
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-packets.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-packets-{}.bin", std::process::id()));
     /// let packet = |x: f64| [&[0; 5][..], &x.to_ne_bytes(), &[0; 10]].concat();
     /// std::fs::write(&path, [packet(0.5), packet(1.5), packet(2.5)].concat())?;
     ///
@@ -149,28 +175,36 @@ impl<D: RemoveAxis, M> MmapArrayBase<u8, D, M> {
         };
         let record = self.len_of(Axis(last));
         check_field(byte, ElementLayout::of::<T>(), record, "a record")?;
-        let end = byte + size_of::<T>();
         let dim = self.raw_dim().remove_axis(Axis(last));
         let (bytes, count) = (self.as_bytes(), dim.size());
-        let out_of_memory = |_| Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into());
-        let mut fields = vec_with_room(count).map_err(out_of_memory)?;
-        match self.layout().order() {
-            Order::C => {
-                fields.extend(bytes.chunks_exact(record).map(|r| bytemuck::pod_read_unaligned::<T>(&r[byte..end])))
-            }
+        let fields = match self.layout().order() {
+            Order::C => fields_of_records(bytes, record, byte, count)?,
             // The first bytes of all records lie together, then the second ones.
             Order::F => {
-                let mut field = vec![0; size_of::<T>()];
+                let (mut fields, mut field) = (with_room(count)?, vec![0; size_of::<T>()]);
                 fields.extend((0..count).map(|n| {
                     let of_record = bytes[n..].iter().step_by(count).skip(byte);
                     field.iter_mut().zip(of_record).for_each(|(to, &from)| *to = from);
                     bytemuck::pod_read_unaligned::<T>(&field)
                 }));
+                fields
             }
-        }
+        };
         let shape = dim.set_f(self.layout().order() == Order::F);
         Array::from_shape_vec(shape, fields).map_err(|e| error!(InvalidInput, "{e}"))
     }
+}
+
+/// One field of `count` records that follow each other. It has been checked that it lies in a record.
+fn fields_of_records<T: AnyBitPattern>(bytes: &[u8], record: usize, byte: usize, count: usize) -> Result<Vec<T>> {
+    let mut fields = with_room(count)?;
+    let field = byte..byte + size_of::<T>();
+    fields.extend(bytes.chunks_exact(record).map(|record| bytemuck::pod_read_unaligned::<T>(&record[field.clone()])));
+    Ok(fields)
+}
+
+fn with_room<T>(count: usize) -> Result<Vec<T>> {
+    vec_with_room(count).map_err(|_| Error::io("cannot allocate memory", io::ErrorKind::OutOfMemory.into()))
 }
 
 /// Refuses a field that ends past its record.

@@ -86,7 +86,8 @@ impl<A: NoUninit, D: Dimension, M: Persistent + Supports<A>> MmapArrayBase<A, D,
     }
 
     /// Adds one row at the end: [`append`](Self::append) for a row without its axis. Of an array of one axis, a row is one
-    /// element: `push(&arr0(x))`.
+    /// element: `push(&arr0(x))`. A row of an array of any dimension (`IxDyn`) is of any dimension, too:
+    /// `push(&row.into_dyn())`.
     ///
     /// When it returns, the row is in the file and survives the end of the process, as with `append`. Rows that come together
     /// are cheaper by one `append`.

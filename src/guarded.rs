@@ -59,7 +59,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// ```
     /// use ndarray_mmap::{ErrorKind, MmapArray};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-truncated.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-truncated-{}.bin", std::process::id()));
     /// std::fs::write(&path, [1u8; 100_000])?;
     /// // SAFETY: the promise is broken below, on purpose; nothing is read after the guarded call.
     /// let a = unsafe { MmapArray::<u8>::open(&path)? };

@@ -1,7 +1,8 @@
 //! `.npz` archives: zip files of `.npy` files, as `np.savez` and `np.savez_compressed` write them.
 //!
 //! [`Archive`] shows what an archive has. Its arrays are mapped by [`open_npz`](crate::MmapArrayBase::open_npz), if they are
-//! stored without compression, and read by [`load_npz`](crate::MmapArrayBase::load_npz).
+//! stored without compression, and read by [`load_npz`](crate::MmapArrayBase::load_npz). Each of these reads the directory of
+//! the archive; for many arrays of one archive there are [`Archive::map`] and [`Archive::load`].
 //!
 //! ```
 //! use ndarray_mmap::{MmapArray, npz::Archive};
@@ -20,7 +21,8 @@
 //!
 //! # What is read
 //! Members that are stored or deflated; archives and members of any size (zip64); archives with a comment, and with other
-//! bytes before them. Everything that an archive says twice must be the same both times, and no two members may share bytes.
+//! bytes before them. What a member's own header says must be what the directory says (a record behind the data is not read), and no two members
+//! may share bytes.
 //! Work and memory are bounded by the size of the file: a member that claims to be more than its compressed bytes can become
 //! is refused before anything is allocated, and an array must be exactly as long as its member.
 //!
@@ -74,9 +76,10 @@ impl Archive {
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io), [`ErrorKind::NotRegularFile`](crate::ErrorKind::NotRegularFile).
     pub fn open<P: AsRef<Path>>(path: P) -> Result<Self> {
         let path = path.as_ref();
-        let open = |file| {
+        let open = |mut file: ArrayFile| {
             let directory = Directory::read(&file)?;
-            Ok(Self { file, path: path.to_path_buf(), directory })
+            let absolute = file.take_path().unwrap_or_else(|| path.to_path_buf());
+            Ok(Self { file, path: absolute, directory })
         };
         ArrayFile::open(path, FileAccess::Read, Lock::None).and_then(open).map_err(|e| e.with_path(path))
     }
@@ -102,7 +105,15 @@ impl Archive {
     /// - [`ErrorKind::TooShort`](crate::ErrorKind::TooShort): the file was truncated since it was opened.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io), also of the kind `InvalidData` for damaged compressed data.
     pub fn header(&self, name: &str) -> Result<Header> {
-        let read = |member: &Located| member.reader(&self.file)?.header(HEADER_CAP);
+        self.header_with_limit(name, HEADER_CAP)
+    }
+
+    /// Like [`header`](Self::header), for headers of up to `max_header_size` bytes.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header).
+    pub fn header_with_limit(&self, name: &str, max_header_size: usize) -> Result<Header> {
+        let read = |member: &Located| member.reader(&self.file)?.header(max_header_size);
         let member = self.directory.locate(&self.file, name).map_err(|e| self.named(e))?;
         read(&member).map_err(|e| self.named(member.named(e)))
     }
@@ -115,6 +126,19 @@ impl Archive {
     /// [`ErrorKind::InvalidHeader`](crate::ErrorKind::InvalidHeader): it has two.
     pub fn is_stored(&self, name: &str) -> Result<bool> {
         Ok(self.directory.find(name).map_err(|e| self.named(e))?.is_stored())
+    }
+
+    pub(crate) fn file(&self) -> &ArrayFile {
+        &self.file
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The file's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn named(&self, error: Error) -> Error {

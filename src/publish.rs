@@ -77,8 +77,9 @@ fn publish_complete(
 ///
 /// The file is in Fortran order if the array is, and otherwise in C order. It is the one that NumPy 2 writes, byte for byte.
 /// An existing file is replaced, and its permissions kept, as by [`create`](MmapArrayBase::create); a process that has it
-/// mapped keeps it, so that an array can be saved to the file that it is mapped from. An array larger than memory takes
-/// none: it is read and written piece by piece. (The extension `.npy` is not added: the path is used as it is.)
+/// mapped keeps it, so that an array can be saved to the file that it is mapped from (not on Windows, where a mapped file
+/// cannot be replaced). An array larger than memory takes none: it is read and written piece by piece. The extension `.npy` is
+/// not added: the path is used as it is. Elements are those of [`NpyElement`]; convert `bool` by `mapv(Bool8::from)`.
 ///
 /// # Errors
 /// - [`ErrorKind::NotRegularFile`] if there is something other than a regular file at `path`.
@@ -92,7 +93,7 @@ fn publish_complete(
 /// use ndarray::array;
 /// use ndarray_mmap::{MmapArray, save_npy};
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-save.npy");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-save-{}.npy", std::process::id()));
 /// save_npy(&path, &array![[1.0, 2.0], [3.0, 4.0]])?;
 /// let a = MmapArray::<f64>::load_npy(&path)?;
 /// save_npy(&path, &a.t())?;

@@ -29,7 +29,7 @@ use crate::npy::NpyElement;
 ///     Some((mean, a.blocks().std(0)?, (mean - least.to_f64()).max(most.to_f64() - mean)))
 /// }
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-real.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-real-{}.bin", std::process::id()));
 /// std::fs::write(&path, [1_i16, 2, 3, 6].map(i16::to_be_bytes).concat())?;
 /// let a = MmapArray::<BigEndian<i16>>::load(&path)?;
 /// assert_eq!(summary(&a), Some((3.0, 3.5_f64.sqrt(), 3.0)));

@@ -66,9 +66,9 @@ impl Storage {
         Self::new(mapping, Some(file), path, offset)
     }
 
-    /// An in-memory copy of what `file` holds.
-    pub(crate) fn copied_from(mut file: ArrayFile, mapping: Mapping, offset: u64) -> Self {
-        Self::new(mapping, None, file.take_path(), offset)
+    /// An in-memory copy of what the file at `path` holds.
+    pub(crate) fn copied_from(path: Option<PathBuf>, mapping: Mapping, offset: u64) -> Self {
+        Self::new(mapping, None, path, offset)
     }
 
     fn new(mapping: Mapping, file: Option<ArrayFile>, path: Option<PathBuf>, offset: u64) -> Self {

@@ -13,7 +13,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// Shape and strides are ndarray's: `(n, h, w).strides((frame, w, 1))` are `n` frames that start `frame` elements apart,
     /// of `h` lines of `w` elements. Strides and `start` count elements, whatever the shape and the order of this array. The
     /// last frame need not be followed by what separates the others. Elements may be in the view more than once: a stride of
-    /// 0 repeats, and `(n, k).strides((1, 1))` is a sliding window.
+    /// 0 repeats, and `(n, k).strides((1, 1))` is a sliding window. With negative strides (`-2_isize as usize`) `start` is the
+    /// lowest element and not the first, as in ndarray.
     ///
     /// For distances that are no multiple of the element, map the file as `u8`, and see [`read_field`](Self::read_field).
     ///
@@ -27,7 +28,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// use ndarray::{Ix3, ShapeBuilder, array};
     /// use ndarray_mmap::{ErrorKind, MmapArray};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-frames.u16");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-frames-{}.u16", std::process::id()));
     /// let frame = |first: u16| [9, 9, 9, 9, first, first + 1, first + 2, first + 3, first + 4, first + 5];
     /// std::fs::write(&path, [frame(10), frame(20)].concat().iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<_>>())?;
     ///

@@ -67,7 +67,7 @@ use crate::element::{BigEndian, Bool8, ByteOrdered, LittleEndian, Unaligned, for
 ///     }
 /// }
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-temperature.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-temperature-{}.bin", std::process::id()));
 /// std::fs::write(&path, [2150i16, 1850, 2000].map(i16::to_ne_bytes).concat())?;
 /// let a = MmapArray::<Temperature>::load(&path)?;
 /// assert_eq!(a.blocks().mean(), Some(20.0));

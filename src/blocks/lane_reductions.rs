@@ -108,7 +108,8 @@ impl<A: Copy, R: MeanValue, F: Fn(A) -> R + Copy + Sync> LaneReduction<A> for La
         rows.visit(&mut ColumnSums { sums: &mut means, read: self.0, plus: |a, b| a + b });
         let count = rows.count() as f64;
         means[..rows.width()].iter_mut().for_each(|mean| *mean = *mean / count);
-        rows.visit(&mut ColumnSquares { squares: &mut squares, means: &means, read: self.0 });
+        let square = |x, mean| ((self.0)(x) - mean).norm_sqr();
+        rows.visit(&mut ColumnSquares { squares: &mut squares, means: &means, square });
         for n in columns_of(&rows, N) {
             emit(n, Moments { count: rows.count() as u64, mean: means[n], squares: squares[n] });
         }
@@ -127,13 +128,14 @@ pub(super) fn columns_of<A>(rows: &Rows<'_, A>, most: usize) -> Range<usize> {
 }
 
 /// The sums of squared distances from the means of columns.
-struct ColumnSquares<'s, R, F> {
-    squares: &'s mut [f64],
-    means: &'s [R],
-    read: F,
+pub(super) struct ColumnSquares<'s, R, F> {
+    pub(super) squares: &'s mut [f64],
+    pub(super) means: &'s [R],
+    /// Of one element.
+    pub(super) square: F,
 }
 
-impl<A: Copy, R: MeanValue, F: Fn(A) -> R> ColumnResults<A> for ColumnSquares<'_, R, F> {
+impl<A: Copy, R: MeanValue, F: Fn(A, R) -> f64> ColumnResults<A> for ColumnSquares<'_, R, F> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.squares.len().min(self.means.len())
@@ -142,7 +144,7 @@ impl<A: Copy, R: MeanValue, F: Fn(A) -> R> ColumnResults<A> for ColumnSquares<'_
     #[inline(always)]
     fn add<const ROWS: usize>(&mut self, column: usize, elements: [A; ROWS]) {
         let mean = self.means[column];
-        self.squares[column] += in_pairs(elements.map(|x| ((self.read)(x) - mean).norm_sqr()), |a, b| a + b);
+        self.squares[column] += in_pairs(elements.map(|x| (self.square)(x, mean)), |a, b| a + b);
     }
 }
 

@@ -10,7 +10,8 @@ impl<A, D: Dimension> Blocks<'_, A, D> {
     /// [`min_max`](Self::min_max), and these along an axis. They are then NumPy's `nansum`, `nanmean` and so on. Default: no.
     ///
     /// Where there are no numbers the sum is 0; the mean, the variance, the smallest and the largest are `None`, and along an
-    /// axis NaN. A complex number is left out if one of its parts is NaN. Has no effect on other operations.
+    /// axis NaN. A complex number is left out if one of its parts is NaN. [`NAT`](crate::Datetime64::NAT) is not: it is a value like any
+    /// other here. Has no effect on other operations.
     ///
     /// ```
     /// use ndarray::{Axis, arr1, array};

@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use super::accumulate::{Accumulate, Accumulator, Running};
 use super::columns::{ColumnResults, Rows};
-use super::lane_reductions::{ColumnSums, columns_of};
+use super::lane_reductions::{ColumnSquares, ColumnSums, columns_of};
 use super::lanes::LaneReduction;
 use super::pairwise::{LEAF, Reduction, reduce_pairwise};
 use super::reductions::{MeanValue, Moments, Sum, is_unordered, larger, smaller};
@@ -126,10 +126,13 @@ impl<A: Copy + PartialOrd, const N: usize> ColumnResults<A> for NumberExtremes<A
 /// Of two smallest and largest numbers, either of which may be two NaN.
 #[inline(always)]
 pub(super) fn merge_numbers<A: Copy + PartialOrd>(left: (A, A), right: (A, A)) -> (A, A) {
-    // A comparison with NaN is false, so that the right side never wins by being one.
-    let least = if is_unordered(left.0) { right.0 } else { smaller(left.0, right.0) };
-    let most = if is_unordered(left.1) { right.1 } else { larger(left.1, right.1) };
-    (least, most)
+    let number = |a, b, better: A| match (is_unordered(a), is_unordered(b)) {
+        (true, _) => b,
+        // Of several numbers, of which a later one is NaN: it may be less than another element all the same.
+        (false, true) => a,
+        (false, false) => better,
+    };
+    (number(left.0, right.0, smaller(left.0, right.0)), number(left.1, right.1, larger(left.1, right.1)))
 }
 
 /// The sum and the count of the numbers of each lane.
@@ -206,7 +209,7 @@ impl<A: Accumulate> LaneReduction<A> for NumberMoments {
         rows.visit(&mut ColumnSums { sums: &mut sums, read: |x: A| NumberSum::of(x.widen()), plus: NumberSum::add });
         let means = sums.map(|sum| sum.mean().unwrap_or_default());
         let mut squares = [0.0; N];
-        rows.visit(&mut ColumnSquares { squares: &mut squares, means: &means });
+        rows.visit(&mut ColumnSquares { squares: &mut squares, means: &means, square });
         for n in columns_of(&rows, N) {
             emit(n, Moments { count: sums[n].count as u64, mean: means[n], squares: squares[n] });
         }
@@ -215,25 +218,6 @@ impl<A: Accumulate> LaneReduction<A> for NumberMoments {
     #[inline(always)]
     fn merge(self, left: Self::Part, right: Self::Part) -> Self::Part {
         left.merge(right)
-    }
-}
-
-/// The sums of the squared distances of numbers from the means of columns.
-struct ColumnSquares<'s, R> {
-    squares: &'s mut [f64],
-    means: &'s [R],
-}
-
-impl<A: Accumulate> ColumnResults<A> for ColumnSquares<'_, <A::Sum as Accumulator>::Mean> {
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.squares.len().min(self.means.len())
-    }
-
-    #[inline(always)]
-    fn add<const ROWS: usize>(&mut self, column: usize, elements: [A; ROWS]) {
-        let mean = self.means[column];
-        self.squares[column] += elements.into_iter().map(|x| square(x, mean)).sum::<f64>();
     }
 }
 

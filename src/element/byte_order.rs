@@ -111,7 +111,7 @@ stored! {
     /// use ndarray::prelude::*;
     /// use ndarray_mmap::{BigEndian, MmapArray, MmapArrayMut};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-big-endian.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-big-endian-{}.bin", std::process::id()));
     /// std::fs::write(&path, [1.5_f32.to_be_bytes(), (-2.0_f32).to_be_bytes()].concat())?;
     /// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
     /// let mut a = unsafe { MmapArrayMut::<BigEndian<f32>, Ix1>::open(&path)? };

@@ -15,7 +15,7 @@ use super::by_value::by_value;
 /// use ndarray::prelude::*;
 /// use ndarray_mmap::{MmapArray, Unaligned};
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-unaligned.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-unaligned-{}.bin", std::process::id()));
 /// std::fs::write(&path, [&[7][..], &1.5_f64.to_ne_bytes(), &2.0_f64.to_ne_bytes()].concat())?;
 /// // SAFETY: while `a` lives, no other process or handle changes its bytes or truncates the file.
 /// let a = unsafe { MmapArray::<Unaligned<f64>, Ix1>::options().offset(1).open(&path)? };

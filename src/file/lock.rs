@@ -20,7 +20,7 @@ use crate::sys;
 /// ```
 /// use ndarray_mmap::{ErrorKind, Lock, MmapArray, MmapArrayMut};
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-lock.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-lock-{}.bin", std::process::id()));
 /// // SAFETY: nobody else knows this file.
 /// let writer = unsafe { MmapArrayMut::<u8>::create(&path, 8)? };
 /// let second = unsafe { MmapArray::<u8>::open(&path) };

@@ -39,7 +39,7 @@ use super::element::NpyElement;
 /// // SAFETY: so is every other bit pattern, and `pad` and `_pad` leave no padding.
 /// unsafe impl Pod for Point {}
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-points.npy");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-points-{}.npy", std::process::id()));
 /// // SAFETY: while `points` lives, no other process or handle changes its bytes or truncates the file.
 /// let mut points = unsafe { MmapArrayMut::<Point>::create_npy(&path, 100)? };
 /// points[7].xyz = [1.0, 2.0, 3.0];
@@ -88,7 +88,7 @@ use super::element::NpyElement;
 /// assert_eq!(Reading::dtype().to_string(), descr);
 /// assert_eq!(size_of::<Reading>(), 29);
 /// let text = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}");
-/// let path = std::env::temp_dir().join("ndarray-mmap-packed.npy");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-packed-{}.npy", std::process::id()));
 /// let mut file = [b"\x93NUMPY\x01\0\xb6\0", format!("{text:181}\n").as_bytes()].concat();
 /// file.push(1);
 /// file.extend(1_700_000_000_000_i64.to_le_bytes());

@@ -125,6 +125,10 @@ impl<'a> MemberReader<'a> {
                 let size = self.member.size;
                 return Err(invalid_data(format!("its compressed data become more than the {size} bytes it claims")));
             }
+            let left = end - self.at + (inflating.len - inflating.used) as u64;
+            if left > 0 {
+                return Err(invalid_data(format!("its compressed data end {left} bytes before the member does")));
+            }
         }
         let (found, expected) = (self.crc.sum(), self.member.crc);
         if found != expected {

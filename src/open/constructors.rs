@@ -52,7 +52,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A> + OpenExisting> MmapArrayBas
     /// use ndarray::Ix2;
     /// use ndarray_mmap::{ErrorKind, MmapArray, MmapArrayMut};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-open.npy");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-open-{}.npy", std::process::id()));
     /// // SAFETY: nobody else knows this file.
     /// let mut new = unsafe { MmapArrayMut::<f64>::create_npy(&path, (2, 3))? };
     /// new.fill(0.5);
@@ -259,7 +259,7 @@ where
     /// # #[cfg(target_os = "linux")] {
     /// use ndarray_mmap::{MmapArray, Staged};
     ///
-    /// # let folder = std::env::temp_dir().join("ndarray-mmap-stage");
+    /// # let folder = std::env::temp_dir().join(format!("ndarray-mmap-stage-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder)?;
     /// let path = folder.join("result.bin");
     /// let mut result = Staged::<f64>::stage(&path, (2, 3))?;

@@ -24,7 +24,7 @@ use crate::error::{Error, Result, error};
 use crate::file::{ArrayFile, Destination, Lock, PendingFile};
 use crate::layout::{Alignment, Layout, Order, check_offset};
 use crate::mode::{Loadable, OpenExisting, ReadWrite, Staging, Supports};
-use crate::npy::{ARRAY_ALIGN, EncodedHeader, NpyElement, PAGE_ALIGN, checked_dtype};
+use crate::npy::{ARRAY_ALIGN, EncodedHeader, Header, NpyElement, PAGE_ALIGN, checked_dtype};
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Refuses what is wrong whatever the file contains.
@@ -57,15 +57,20 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
         let placed = self.find_npy(file)?;
         // The advice is good only if `load_npy` would succeed.
         placed.extent(Alignment::Copied, file.len(), "")?;
-        placed.end().map_err(|_| misaligned::<A>(placed.offset))?;
+        placed.end().map_err(|_| misaligned::<A>(&format!("byte {}", placed.offset), "load_npy"))?;
         Ok(placed)
+    }
+
+    /// The layout of the array that a header describes.
+    pub(super) fn layout_of(&self, header: &Header) -> Result<Layout<D>> {
+        let dim = self.wanted.match_shape(header.shape_for::<A>()?)?;
+        let order = if header.fortran_order() { Order::F } else { Order::C };
+        Layout::new(dim, order, ElementLayout::of::<A>())
     }
 
     fn read_placed(&self, file: &mut ArrayFile) -> Result<Placed<D>> {
         let (header, encoded) = read_header(file, self.offset, self.max_header_size)?;
-        let dim = self.wanted.match_shape(header.shape_for::<A>()?)?;
-        let order = if header.fortran_order() { Order::F } else { Order::C };
-        let layout = Layout::new(dim, order, ElementLayout::of::<A>())?;
+        let layout = self.layout_of(&header)?;
         // Neither is more than `i64::MAX`: the header was read at the one, and the other is its length.
         let offset = self.offset.saturating_add(header.data_offset());
         Ok(Placed { layout, offset, header: M::FILE_ACCESS.writes_file().then_some(encoded), is_part: false })
@@ -85,15 +90,15 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
     }
 }
 
-/// Names the type that can read these bytes in place, if there is one.
-fn misaligned<A: NpyElement>(offset: u64) -> Error {
+/// Names the type that can read these bytes in place, if there is one, and the call that copies them.
+pub(super) fn misaligned<A: NpyElement>(place: &str, load: &str) -> Error {
     let item = ElementLayout::of::<A>();
     let (align, name) = (item.align(), item.name());
     let anywhere = A::dtype().rust_type_unaligned().map(|rust| format!("{rust}, or ")).unwrap_or_default();
     error!(
         Misaligned,
-        "the data start at byte {offset}, which is no multiple of {align}, the alignment of {name}: use {anywhere}`load_npy` \
-         for a copy"
+        "the data start at {place}, which is no multiple of {align}, the alignment of {name}: use {anywhere}`{load}` for a \
+         copy"
     )
 }
 
@@ -129,7 +134,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + OpenExisting>
     /// Maps the array of a `.npy` file that is already open. The handle and its locks are treated as by [`map`](Self::map),
     /// the header as by [`open_npy`](Self::open_npy).
     ///
-    /// An array for writing can grow. But without an exclusive lock, which the caller's handle has and not the array, what a
+    /// (On Windows reading the header moves the handle's position.) An array for writing can grow. But without an exclusive lock, which the caller's handle has and not the array, what a
     /// killed [`append`](MmapArrayBase::append) left behind is not removed.
     ///
     /// # Errors
@@ -188,24 +193,20 @@ where
         // SAFETY: the caller's.
         unsafe { self.create_at(path.as_ref(), self.new_npy(), Destination::vacant, PendingFile::publish_new) }
     }
-}
 
-impl<A: AnyBitPattern + NpyElement, D: Dimension> MmapArrayOptions<A, D, ReadWrite>
-where
-    ReadWrite: Supports<A>,
-{
     /// Opens a `.npy` file, or creates it if nothing is at the path: for logs and results that go on where an earlier run
     /// stopped.
     ///
     /// The [`shape`](Self::shape) is what a new file gets. Of an existing one, shape and order are compared with it, but for the
-    /// number of rows if `shape` has none: `(0, 3)` opens a file of any number of rows of three. If another process creates
-    /// the file at the same time, one of the two creates it and the other opens it.
+    /// number of rows if `shape` has none: `(0, 3)` opens a file of any number of rows of three. The order says along which
+    /// axis the array grows, so it must be the same even where both orders mean the same bytes. If another process creates the
+    /// file at the same time, one of the two creates it and the other opens it.
     ///
     /// # Errors
     /// - [`ErrorKind::ShapeMismatch`] if the existing array has another shape, or another order.
     /// - [`ErrorKind::ShapeRequired`]: there is no [`shape`](Self::shape).
     /// - Those of [`open_npy`](Self::open_npy) and [`create_new_npy`](Self::create_new_npy): [`ErrorKind::DtypeMismatch`],
-    ///   [`ErrorKind::Locked`] ...
+    ///   [`ErrorKind::Locked`], [`ErrorKind::Io`] (already exists) for a symbolic link that leads nowhere ...
     ///
     /// # Safety
     /// As for [`open`](Self::open).
@@ -218,8 +219,8 @@ where
             0 => self.clone().with(Wanted::Rows(new.layout.dim().clone(), new.layout.order())),
             _ => self.clone(),
         };
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 1..ATTEMPTS;
+        loop {
             // SAFETY: the caller's.
             let opened = unsafe { existing.open_at(path, existing.check_npy(), Self::find_npy_in_order) };
             match opened {
@@ -228,11 +229,10 @@ where
             }
             // SAFETY: the caller's.
             match unsafe { self.clone().create_new_npy(path) } {
-                Err(e) if e.io_kind() == Some(io::ErrorKind::AlreadyExists) => last = Some(e),
+                Err(e) if e.io_kind() == Some(io::ErrorKind::AlreadyExists) && attempts.next().is_some() => {}
                 created => return created,
             }
         }
-        Err(last.unwrap_or_else(|| error!(Io, "the file could be neither opened nor created").with_path(path)))
     }
 
     /// [`find_npy_in_place`](Self::find_npy_in_place), in the order that was asked for.

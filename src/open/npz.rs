@@ -5,24 +5,24 @@
 //! written at [`MmapArrayOptions::open`], and passes it on to `placed`. An array that is loaded has no file: demand 3 there.
 #![allow(unsafe_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytemuck::AnyBitPattern;
 use ndarray::Dimension;
 
 use super::MmapArrayOptions;
+use super::npy::misaligned;
 use super::placed::Placed;
-use crate::array::MmapArrayBase;
+use crate::array::{MmapArray, MmapArrayBase};
 use crate::element::ElementLayout;
-use crate::error::{Error, Result, error};
-use crate::file::ArrayFile;
-use crate::layout::{Layout, Order};
-use crate::mode::{FileAccess, Loadable, Supports};
-use crate::npy::{Header, NpyElement};
-use crate::npz::{Directory, Located};
-use crate::storage::{Storage, mapping::Mapping};
 #[cfg(doc)]
-use crate::{error::ErrorKind, npz::Archive};
+use crate::error::ErrorKind;
+use crate::error::{Result, error};
+use crate::file::{ArrayFile, Lock};
+use crate::mode::{FileAccess, Loadable, ReadOnly, Supports};
+use crate::npy::{Header, NpyElement};
+use crate::npz::{Archive, Directory, Located};
+use crate::storage::{Storage, mapping::Mapping};
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Refuses what is wrong whatever the archive contains.
@@ -38,9 +38,7 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
 
     /// The array as the header in its member specifies it.
     fn place(&self, member: &Located, header: &Header) -> Result<Placed<D>> {
-        let dim = self.wanted.match_shape(header.shape_for::<A>()?)?;
-        let order = if header.fortran_order() { Order::F } else { Order::C };
-        let layout = Layout::new(dim, order, ElementLayout::of::<A>())?;
+        let layout = self.layout_of(header)?;
         member.check_array(header, layout.bytes())?;
         // Neither is more than the length of a file.
         let offset = member.start().saturating_add(header.data_offset());
@@ -48,13 +46,13 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
     }
 
     /// The array in place.
-    fn find_npz(&self, file: &mut ArrayFile, name: &str) -> Result<Placed<D>> {
-        let member = Directory::read(file)?.locate(file, name)?;
+    fn find_npz(&self, directory: &Directory, file: &mut ArrayFile, name: &str) -> Result<Placed<D>> {
+        let member = directory.locate(file, name)?;
         let find = || {
             member.check_stored()?;
             let header = member.reader(file)?.header(self.max_header_size)?;
             let placed = self.place(&member, &header)?;
-            placed.end().map_err(|_| misaligned::<A>(placed.offset))?;
+            placed.end().map_err(|_| misaligned::<A>(&format!("byte {} of the archive", placed.offset), "load_npz"))?;
             Ok(placed)
         };
         let placed = find().map_err(|e| member.named(e))?;
@@ -63,10 +61,16 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
     }
 
     /// A copy of the array, or of the rows of it that were asked for.
-    fn copy_npz(&self, file: ArrayFile, name: &str) -> Result<MmapArrayBase<A, D, M>> {
-        let member = Directory::read(&file)?.locate(&file, name)?;
+    fn copy_npz(
+        &self,
+        directory: &Directory,
+        file: &ArrayFile,
+        path: Option<PathBuf>,
+        name: &str,
+    ) -> Result<MmapArrayBase<A, D, M>> {
+        let member = directory.locate(file, name)?;
         let copy = || {
-            let mut reader = member.reader(&file)?;
+            let mut reader = member.reader(file)?;
             let header = reader.header(self.max_header_size)?;
             let all = self.place(&member, &header)?;
             let start = all.offset;
@@ -83,22 +87,10 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A>> MmapArrayOptio
         let (placed, mapping) = copy().map_err(|e| member.named(e))?;
         // The bytes of a compressed array have no place in the file. This is where the compressed ones start.
         let offset = if member.is_stored() { placed.offset } else { member.start() };
-        let storage = Storage::copied_from(file, mapping, offset);
+        let storage = Storage::copied_from(path, mapping, offset);
         // SAFETY: (3)
         unsafe { MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None, placed.is_part) }
     }
-}
-
-/// Names the type that can read these bytes in place, if there is one.
-fn misaligned<A: NpyElement>(offset: u64) -> Error {
-    let item = ElementLayout::of::<A>();
-    let (align, name) = (item.align(), item.name());
-    let anywhere = A::dtype().rust_type_unaligned().map(|rust| format!("{rust}, or ")).unwrap_or_default();
-    error!(
-        Misaligned,
-        "its data start at byte {offset} of the archive, which is no multiple of {align}, the alignment of {name}: use \
-         {anywhere}`load_npz` for a copy"
-    )
 }
 
 impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + Loadable> MmapArrayOptions<A, D, M> {
@@ -129,7 +121,11 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + Loadable> Mma
     /// As for [`open`](Self::open).
     pub unsafe fn open_npz<P: AsRef<Path>>(self, path: P, name: &str) -> Result<MmapArrayBase<A, D, M>> {
         // SAFETY: the caller's.
-        unsafe { self.open_at(path.as_ref(), self.check_npz(), |options, file| options.find_npz(file, name)) }
+        unsafe {
+            self.open_at(path.as_ref(), self.check_npz(), |options, file| {
+                options.find_npz(&Directory::read(file)?, file, name)
+            })
+        }
     }
 
     /// Reads an array of a `.npz` archive into memory, whether it is stored or deflated, and verifies its checksum. Safe:
@@ -150,8 +146,56 @@ impl<A: AnyBitPattern + NpyElement, D: Dimension, M: Supports<A> + Loadable> Mma
         let path = path.as_ref();
         self.check_npz()
             .and_then(|()| ArrayFile::open(path, FileAccess::Read, self.lock.unwrap_or_default()))
-            .and_then(|file| self.copy_npz(file, name))
+            .and_then(|mut file| {
+                let path = file.take_path();
+                self.copy_npz(&Directory::read(&file)?, &file, path, name)
+            })
             .map_err(|e| e.with_path(path))
+    }
+}
+
+impl Archive {
+    /// Reads an array into memory: [`load_npz`](MmapArrayBase::load_npz), without reading the directory again.
+    ///
+    /// # Errors
+    /// Those of [`load_npz`](MmapArrayBase::load_npz).
+    ///
+    /// # Example: all arrays of an archive that are of one type
+    /// ```
+    /// use ndarray::IxDyn;
+    /// use ndarray_mmap::{npy::NpyElement, npz::Archive};
+    ///
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/example.npz");
+    /// let archive = Archive::open(path)?;
+    /// for name in archive.names() {
+    ///     if archive.header(name)?.dtype() == &i32::dtype() {
+    ///         println!("{name}: {}", archive.load::<i32, IxDyn>(name)?.sum());
+    ///     }
+    /// }
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn load<A: AnyBitPattern + NpyElement, D: Dimension>(&self, name: &str) -> Result<MmapArray<A, D>> {
+        let path = Some(self.path().to_path_buf());
+        let copied = MmapArray::<A, D>::options().copy_npz(self.directory(), self.file(), path, name);
+        copied.map_err(|e| e.with_path(self.path()))
+    }
+
+    /// Maps a stored array where it is: [`open_npz`](MmapArrayBase::open_npz), without reading the directory again. Takes no
+    /// lock.
+    ///
+    /// # Errors
+    /// Those of [`open_npz`](MmapArrayBase::open_npz).
+    ///
+    /// # Safety
+    /// As for [`MmapArrayBase::open`].
+    pub unsafe fn map<A: AnyBitPattern + NpyElement, D: Dimension>(&self, name: &str) -> Result<MmapArray<A, D>> {
+        let find = |options: &MmapArrayOptions<A, D, ReadOnly>, file: &mut ArrayFile| {
+            options.find_npz(self.directory(), file, name)
+        };
+        let mapped = ArrayFile::adopt(self.file().file(), FileAccess::Read, Lock::None)
+            // SAFETY: the caller's.
+            .and_then(|file| unsafe { MmapArray::<A, D>::options().map_file(file, find) });
+        mapped.map_err(|e| e.with_path(self.path()))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::npy::HEADER_CAP;
 /// use ndarray::{ArrayView1, ShapeBuilder};
 /// use ndarray_mmap::MmapArray;
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-grid.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-grid-{}.bin", std::process::id()));
 /// let bytes: Vec<u8> = (0..16 + 48).collect();
 /// std::fs::write(&path, bytes)?;
 ///
@@ -102,7 +102,7 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     /// use ndarray::ShapeBuilder;
     /// use ndarray_mmap::MmapArray;
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-rows.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-rows-{}.bin", std::process::id()));
     /// std::fs::write(&path, [0u8; 60])?;
     /// let a = MmapArray::<u8>::options().row_shape((3, 4)).load(&path)?;
     /// assert_eq!(a.dim(), (5, 3, 4));
@@ -148,7 +148,7 @@ impl<A, D, M> MmapArrayOptions<A, D, M> {
     /// ```
     /// use ndarray_mmap::MmapArray;
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-remainder.bin");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-remainder-{}.bin", std::process::id()));
     /// std::fs::write(&path, [7u8; 1000])?;
     /// let a = MmapArray::<u8>::options().row_shape(64).ignore_remainder(true).load(&path)?;
     /// assert_eq!(a.dim(), (15, 64));

@@ -87,6 +87,9 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
     /// Refuses rows that no array has, or that an array of this layout has not.
     pub(super) fn check_rows(&self, layout: Option<Layout<D>>) -> Result<()> {
         match (&self.rows, layout) {
+            (Some(rows), Some(layout)) if layout.outermost().is_none() => {
+                Err(error!(InvalidInput, "an array without axes has no rows {rows:?} to map"))
+            }
             (Some(rows), Some(layout)) => layout.row_bytes(rows.clone()).map(drop),
             (Some(rows), None) if rows.start > rows.end => {
                 Err(error!(InvalidInput, "rows {rows:?} end before they start"))
@@ -166,7 +169,7 @@ impl<A: AnyBitPattern, D: Dimension, M: Supports<A>> MmapArrayOptions<A, D, M> {
             let placed = find(self, &mut file)?;
             let (placed, extent) = placed.rows(self.rows.as_ref(), Alignment::Copied, file.len(), "")?;
             let mapping = Mapping::copy_of_file(&file, extent, placed.layout.item())?;
-            let storage = Storage::copied_from(file, mapping, placed.offset);
+            let storage = Storage::copied_from(file.take_path(), mapping, placed.offset);
             // SAFETY: (3)
             unsafe { MmapArrayBase::new(placed.layout, storage, M::FILE_ACCESS.into(), None, placed.is_part) }
         };

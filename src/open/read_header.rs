@@ -28,7 +28,7 @@ impl Header {
     /// ```
     /// use ndarray_mmap::{MmapArrayMut, npy::Header};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-header.npy");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-header-{}.npy", std::process::id()));
     /// // SAFETY: nobody else knows this file.
     /// drop(unsafe { MmapArrayMut::<f32>::create_npy(&path, (3, 4))? });
     /// let header = Header::read(&path)?;
@@ -61,7 +61,7 @@ impl Header {
     /// ```
     /// use ndarray_mmap::{MmapArray, npy::{Header, NpyElement}};
     ///
-    /// let path = std::env::temp_dir().join("ndarray-mmap-one-after-another.npy");
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-one-after-another-{}.npy", std::process::id()));
     /// let mut bytes = Vec::new();
     /// for n in [3, 5] {
     ///     bytes.extend(Header::builder().dtype(u8::dtype()).shape([n]).build()?.to_bytes()?);

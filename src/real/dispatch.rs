@@ -36,7 +36,7 @@ use crate::npy::{Dtype, DtypeKind};
 ///     npy_dispatch!(Header::read(path)?.dtype(), A => mean_of::<A>(path))
 /// }
 ///
-/// let path = std::env::temp_dir().join("ndarray-mmap-dispatch.npy");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-dispatch-{}.npy", std::process::id()));
 /// // SAFETY: while the array lives, no other process or handle changes its bytes or truncates the file.
 /// let mut a = unsafe { ndarray_mmap::MmapArrayMut::<i16>::create_npy(&path, 4)? };
 /// a.fill(-3);
@@ -54,7 +54,7 @@ use crate::npy::{Dtype, DtypeKind};
 /// use ndarray_mmap::{MmapArray, npy_dispatch};
 ///
 /// // A line of text, then numbers: as many as there are.
-/// let path = std::env::temp_dir().join("ndarray-mmap-dispatch.bin");
+/// # let path = std::env::temp_dir().join(format!("ndarray-mmap-dispatch-{}.bin", std::process::id()));
 /// std::fs::write(&path, [&b"float32 big\n"[..], &1.5_f32.to_be_bytes(), &2.5_f32.to_be_bytes()].concat())?;
 ///
 /// let (name, order) = ("float32", "big"); // as read from the first line

@@ -260,9 +260,30 @@ fn a_complex_number_is_left_out_if_one_of_its_parts_is_nan() {
 /// Elements of several numbers are left out if they are not ordered.
 #[test]
 fn elements_without_an_order_are_left_out_of_the_extremes() {
-    let mut a = MmapArrayMut::<[f64; 3]>::scratch(3).unwrap();
-    a.assign(&arr1(&[[2.0, 0.0, 0.0], [f64::NAN, 0.0, 0.0], [1.0, 9.0, 9.0]]));
-    assert_eq!(a.blocks().skip_nan(true).min_max(), Some(([1.0, 9.0, 9.0], [2.0, 0.0, 0.0])));
-    a.fill([f64::NAN; 3]);
-    assert_eq!(a.blocks().skip_nan(true).min_max(), None);
+    /// With NaN in any place, and elements of up to 16 bytes or more.
+    fn extremes<const N: usize>(elements: &[[f64; N]], expected: Option<([f64; N], [f64; N])>) {
+        let mut a = MmapArrayMut::<[f64; N]>::scratch((elements.len(), 1)).unwrap();
+        a.iter_mut().zip(elements).for_each(|(x, &element)| *x = element);
+        for bytes in [1, 1 << 20] {
+            assert_eq!(a.blocks().bytes(bytes).skip_nan(true).min_max(), expected, "{elements:?}");
+            let along = a.blocks().bytes(bytes).skip_nan(true).min_max_axis(Axis(0)).unwrap();
+            match expected {
+                Some((least, most)) => assert_eq!((along.0[0], along.1[0]), (least, most), "{elements:?}"),
+                None => assert!(along.0[0].iter().any(|x| x.is_nan())),
+            }
+        }
+    }
+    let nan = f64::NAN;
+    for unordered in [[nan, 0.0, 0.0], [1.0, nan, 0.0], [1.0, 5.0, nan]] {
+        let (two, three) = ([2.0, 0.0, 0.0], [3.0, 0.0, 0.0]);
+        for elements in [[unordered, two, three], [two, unordered, three], [three, two, unordered]] {
+            extremes(&elements, Some((two, three)));
+            extremes(
+                &elements.map(|[a, b, _]| [a, b]),
+                if unordered[2].is_nan() { Some(([1.0, 5.0], [3.0, 0.0])) } else { Some(([2.0, 0.0], [3.0, 0.0])) },
+            );
+        }
+        extremes(&[two, unordered], Some((two, two)));
+        extremes(&[unordered, unordered], None);
+    }
 }
