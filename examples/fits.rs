@@ -2,12 +2,12 @@
 use std::{env, error::Error, iter::zip, str};
 
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = env::args().nth(1).zip(env::args().nth(2)).ok_or("usage: fits IN.fits OUT.npy [NUMBER]")?;
     let mut skip: usize = env::args().nth(3).map_or(Ok(0), |number| number.parse())?;
-    // SAFETY, here and below: nobody else writes to these files while this program runs.
+    // SAFETY: nobody else writes to this file while this program runs.
     let file = unsafe { MmapArray::<u8, ndarray::Ix1>::open(&input)? };
     let mut offset = 0;
     let (dtype, shape) = loop {
@@ -31,9 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => (skip, offset) = (skip - 1, bytes.div_ceil(2880).saturating_mul(2880).saturating_add(offset)),
         }
     };
-    npy_dispatch!(&dtype, A => unsafe {
-        let a = MmapArray::<A>::options().offset(offset as u64).shape(shape).open(&input)?;
-        MmapArrayMut::<A>::create_npy(&output, a.raw_dim())?.assign(&a);
+    npy_dispatch!(&dtype, A => {
+        let a = file.view_as::<A, _>(offset, shape)?;
+        save_npy(&output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

@@ -5,7 +5,7 @@ use std::{env, error::Error};
 
 use ndarray::prelude::*;
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -19,13 +19,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if every % dtype.itemsize() != 0 || step < frame.max(1) {
         return Err(format!("frames of {frame} {dtype} cannot start every {every} bytes").into());
     }
-    // SAFETY: nobody else writes to these files while this program runs.
-    npy_dispatch!(&dtype, unaligned A => unsafe {
+    npy_dispatch!(&dtype, unaligned A => {
         // Everything from the first frame on. Nothing needs to follow the last one; a part of another is left out.
-        let file = MmapArray::<A, Ix1>::options().offset(first).ignore_remainder(true).open(input)?;
+        let all = MmapArray::<A, Ix1>::options().offset(first).ignore_remainder(true);
+        // SAFETY: nobody else writes to this file while this program runs.
+        let file = unsafe { all.open(input)? };
         let count = (file.len() + (step - frame)) / step;
         let a = file.strided(0, (count, height, width).strides((step, width, 1)))?;
-        MmapArrayMut::<A>::create_npy(output, a.raw_dim())?.assign(&a);
+        save_npy(output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

@@ -4,7 +4,7 @@
 use std::{env, error::Error};
 
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -16,10 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (offset, dtype): (u64, Dtype) = (offset.parse()?, dtype.parse()?);
     let shape: Vec<usize> = shape.iter().map(|length| length.parse()).collect::<Result<_, _>>()?;
-    // SAFETY: nobody else writes to these files while this program runs.
-    npy_dispatch!(&dtype, unaligned A => unsafe {
-        let a = MmapArray::<A>::options().offset(offset).shape(shape).open(input)?;
-        MmapArrayMut::<A>::create_npy(output, a.raw_dim())?.assign(&a);
+    npy_dispatch!(&dtype, unaligned A => {
+        // SAFETY: nobody else writes to this file while this program runs.
+        let a = unsafe { MmapArray::<A>::options().offset(offset).shape(shape).open(input)? };
+        save_npy(output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

@@ -5,12 +5,13 @@ use std::{env, error::Error};
 
 use ndarray::prelude::*;
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = env::args().nth(1).zip(env::args().nth(2)).ok_or("usage: mrc IN.mrc OUT.npy")?;
-    // The header of 1024 bytes is words of 4. SAFETY, here and below: nobody else writes to these files meanwhile.
-    let header = unsafe { MmapArray::<[u8; 4], Ix1>::options().shape(256).open(&input)? };
+    // SAFETY: nobody else writes to this file while this program runs.
+    let file = unsafe { MmapArray::<u8, Ix1>::open(&input)? };
+    let header = file.view_as::<[u8; 4], _>(0, 256)?; // 1024 bytes, in words of 4
     let order = match (header[52], header[53]) {
         ([b'M', b'A', b'P', _], [0x44, ..]) => '<',
         ([b'M', b'A', b'P', _], [0x11, ..]) => '>',
@@ -27,10 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         mode => return Err(format!("mode {mode} (complex, or half bytes)").into()),
     };
     let dtype: Dtype = format!("{order}{kind}").parse()?;
-    let (shape, offset) = ((word(2), word(1), word(0)), 1024 + word(23) as u64);
-    npy_dispatch!(&dtype, unaligned A => unsafe {
-        let a = MmapArray::<A>::options().offset(offset).shape(shape).open(&input)?;
-        MmapArrayMut::<A>::create_npy(&output, a.raw_dim())?.assign(&a);
+    let (shape, offset) = ((word(2), word(1), word(0)), 1024 + word(23));
+    npy_dispatch!(&dtype, unaligned A => {
+        let a = file.view_as::<A, _>(offset, shape)?;
+        save_npy(&output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

@@ -4,11 +4,11 @@ use std::{env, error::Error, iter::zip};
 
 use ndarray::prelude::*;
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = env::args().nth(1).zip(env::args().nth(2)).ok_or("usage: segy IN.sgy OUT.npy")?;
-    // SAFETY, here and below: nobody else writes to these files while this program runs.
+    // SAFETY, here and below: nobody else writes to this file while this program runs.
     let file = unsafe { MmapArray::<u8, Ix1>::open(&input)? };
     // A text of 3200 bytes, a header of 400, more texts, and traces: a header of 240 bytes and the samples.
     let field = |at| file.read_field::<[u8; 2]>(at).map(Array0::into_scalar);
@@ -25,10 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if traces.read_field::<[u8; 2]>(114)?.iter().any(|len| ![length, [0; 2]].contains(len)) {
         return Err("traces of different lengths".into());
     }
-    npy_dispatch!(&dtype, A => unsafe {
-        let traces = MmapArray::<A>::options().offset(offset).row_shape(trace).open(&input)?;
+    npy_dispatch!(&dtype, A => {
+        let traces = unsafe { MmapArray::<A>::options().offset(offset).row_shape(trace).open(&input)? };
         let a = traces.slice(s![.., header..]);
-        MmapArrayMut::<A>::create_npy(&output, a.raw_dim())?.assign(&a);
+        save_npy(&output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

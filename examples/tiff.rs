@@ -2,12 +2,12 @@
 use std::{env, error::Error, iter::zip};
 
 use ndarray_mmap::npy::{Dtype, Real};
-use ndarray_mmap::{MmapArray, MmapArrayMut, npy_dispatch};
+use ndarray_mmap::{MmapArray, npy_dispatch, save_npy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = env::args().nth(1).zip(env::args().nth(2)).ok_or("usage: tiff IN.tif OUT.npy [PAGE]")?;
     let n: usize = env::args().nth(3).map_or(Ok(0), |n| n.parse())?;
-    // SAFETY, here and below: nobody else writes to these files while this program runs.
+    // SAFETY: nobody else writes to this file while this program runs.
     let file = unsafe { MmapArray::<u8, ndarray::Ix1>::open(&input)? };
     let big = [b"II*\0", b"MM\0*"].iter().position(|m| file.iter().take(4).eq(*m)).ok_or("not TIFF, or BigTIFF")? == 1;
     let int = |at: usize, size: usize| {
@@ -27,13 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let strips = tag(273, 0)?;
     let apart = zip(zip(&strips, tag(279, 0)?), &strips[1..]).any(|((at, length), next)| at + length != *next);
     let mapped = tag(259, 1)?[0] == 1 && bits % 8 == 0 && !apart && strips[0] > 0 && page > 0;
-    let offset = mapped.then_some(strips[0] as u64).ok_or("compressed, tiled, in strips apart, or no such page")?;
+    let offset = mapped.then_some(strips[0]).ok_or("compressed, tiled, in strips apart, or no such page")?;
     let kind = ["u", "u", "i", "f"].get(tag(339, 1)?[0]).ok_or("not of real numbers")?;
     let dtype: Dtype = format!("{}{kind}{}", if big { '>' } else { '<' }, bits / 8).parse()?;
     let shape = if tag(284, 1)?[0] == 2 { [channels, height, width] } else { [height, width, channels] };
-    npy_dispatch!(&dtype, unaligned A => unsafe {
-        let a = MmapArray::<A>::options().offset(offset).shape(shape).open(&input)?;
-        MmapArrayMut::<A>::create_npy(&output, a.raw_dim())?.assign(&a);
+    npy_dispatch!(&dtype, unaligned A => {
+        let a = file.view_as::<A, _>(offset, shape)?;
+        save_npy(&output, &a)?;
         println!("{:?} {dtype}, mean {}", a.shape(), a.fold(0.0, |sum, x| sum + x.to_f64()) / a.len() as f64);
         Ok(())
     })

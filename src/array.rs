@@ -136,6 +136,7 @@ pub type Staged<A = u8, D = IxDyn> = MmapArrayBase<A, D, Staging>;
 /// | map some rows of a file, or the whole rows of one in progress | [`rows`](crate::MmapArrayOptions::rows), [`ignore_remainder`](crate::MmapArrayOptions::ignore_remainder) | |
 /// | map a file that is open | [`map`](crate::MmapArrayOptions::map), [`map_npy`](crate::MmapArrayOptions::map_npy) | `unsafe` |
 /// | skip headers between frames, pick channels | [`strided`](Self::strided) | |
+/// | read a header, and the data behind it, from one mapping | [`view_as`](Self::view_as) | |
 /// | view or copy one field of records | [`field`](Self::field), [`read_field`](Self::read_field) | |
 /// | open a log, or start it | [`open_or_create_npy`](Self::open_or_create_npy) | `unsafe` |
 /// | add or remove rows | [`append`](Self::append), [`push`](Self::push), [`resize`](Self::resize) | |

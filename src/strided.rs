@@ -1,9 +1,11 @@
-//! Views by strides of the caller's own over the elements of an array: headers between frames, interleaved channels, padded
-//! lines.
+//! Views by strides of the caller's own over the elements of an array, and over its bytes as other elements: headers before
+//! the data and between frames, interleaved channels, padded lines.
 
+use bytemuck::{AnyBitPattern, NoUninit};
 use ndarray::{ArrayView, ArrayViewMut, Dimension, ErrorKind, StrideShape};
 
 use crate::array::MmapArrayBase;
+use crate::element::ElementLayout;
 use crate::error::{Result, error};
 use crate::mode::Writable;
 
@@ -16,7 +18,8 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
     /// 0 repeats, and `(n, k).strides((1, 1))` is a sliding window. With negative strides (`-2_isize as usize`) `start` is the
     /// lowest element and not the first, as in ndarray.
     ///
-    /// For distances that are no multiple of the element, map the file as `u8`, and see [`read_field`](Self::read_field).
+    /// Of a file that is mapped as `u8`, [`view_as`](Self::view_as) does the same for elements of another type. For distances that
+    /// are no multiple of the element, see [`read_field`](Self::read_field).
     ///
     /// # Errors
     /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the view would reach past the last element; the
@@ -62,7 +65,7 @@ impl<A, D: Dimension, M> MmapArrayBase<A, D, M> {
         shape: impl Into<StrideShape<D2>>,
     ) -> Result<ArrayView<'_, A, D2>> {
         let shape = shape.into();
-        check_reach(&shape, start, self.len()).map_err(|e| self.named(e))?;
+        check_elements(&shape, start, self.len()).map_err(|e| self.named(e))?;
         // An array lies without gaps, so that it is a slice.
         let elements = self.as_slice_memory_order().and_then(|elements| elements.get(start..)).unwrap_or_default();
         ArrayView::from_shape(shape, elements).map_err(|e| self.named(error!(InvalidInput, "{e}")))
@@ -96,7 +99,7 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
         shape: impl Into<StrideShape<D2>>,
     ) -> Result<ArrayViewMut<'_, A, D2>> {
         let shape = shape.into();
-        let checked = check_reach(&shape, start, self.len()).and_then(|()| check_once(&shape));
+        let checked = check_elements(&shape, start, self.len()).and_then(|()| check_once(&shape));
         checked.map_err(|e| self.named(e))?;
         let elements = self.view_mut().into_slice_memory_order().and_then(|elements| elements.get_mut(start..));
         // The check above is ndarray's own.
@@ -104,36 +107,155 @@ impl<A, D: Dimension, M: Writable> MmapArrayBase<A, D, M> {
     }
 }
 
+impl<D: Dimension, M> MmapArrayBase<u8, D, M> {
+    /// A view of the bytes, in memory order from byte `byte` on, as elements of another type: for a file that is mapped once,
+    /// for its header and its data. Nothing is copied.
+    ///
+    /// Shape and strides are as in [`strided`](Self::strided), and count elements of `T`. The type of a file whose header names
+    /// it is found by [`npy_dispatch!`](crate::npy_dispatch).
+    ///
+    /// # Errors
+    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the view would reach past the last byte; the message
+    ///   has both numbers.
+    /// - [`ErrorKind::Misaligned`](crate::ErrorKind::Misaligned) if the bytes are not aligned for `T`: use
+    ///   [`Unaligned<T>`](crate::Unaligned).
+    /// - [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) if it is larger than can be addressed.
+    ///
+    /// # Example: a header of two lengths, then big-endian numbers
+    /// ```
+    /// use ndarray::array;
+    /// use ndarray_mmap::{BigEndian, MmapArray};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("ndarray-mmap-view-as-{}.bin", std::process::id()));
+    /// let numbers = [1_u16, 2, 3, 4, 5, 6];
+    /// std::fs::write(&path, [&[2, 3, 0, 0], &numbers.map(u16::to_be_bytes).concat()[..]].concat())?;
+    ///
+    /// let file = MmapArray::<u8>::load(&path)?;
+    /// let (rows, columns) = (file[0].into(), file[1].into());
+    /// let a = file.view_as::<BigEndian<u16>, _>(4, (rows, columns))?;
+    /// assert_eq!(a.mapv(BigEndian::get), array![[1, 2, 3], [4, 5, 6]]);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn view_as<T: AnyBitPattern, D2: Dimension>(
+        &self,
+        byte: usize,
+        shape: impl Into<StrideShape<D2>>,
+    ) -> Result<ArrayView<'_, T, D2>> {
+        let (shape, bytes) = (shape.into(), self.as_bytes());
+        check_bytes::<T, D2>(&shape, byte, bytes).map_err(|e| self.named(e))?;
+        let elements = bytes.get(byte..).and_then(|bytes| bytemuck::try_cast_slice(whole::<T>(bytes)).ok());
+        ArrayView::from_shape(shape, elements.unwrap_or_default()).map_err(|e| self.named(error!(InvalidInput, "{e}")))
+    }
+}
+
+impl<D: Dimension, M: Writable> MmapArrayBase<u8, D, M> {
+    /// [`view_as`](Self::view_as), for writing: no element may be in the view more than once.
+    ///
+    /// # Errors
+    /// Those of [`view_as`](Self::view_as) and [`strided_mut`](Self::strided_mut).
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    /// use ndarray_mmap::MmapArrayMut;
+    ///
+    /// let mut file = MmapArrayMut::<u8>::scratch(16)?;
+    /// file.view_as_mut::<u32, Ix1>(8, 2)?.fill(u32::MAX);
+    /// assert_eq!(file.iter().filter(|&&byte| byte == 255).count(), 8);
+    /// # Ok::<(), ndarray_mmap::Error>(())
+    /// ```
+    pub fn view_as_mut<T: AnyBitPattern + NoUninit, D2: Dimension>(
+        &mut self,
+        byte: usize,
+        shape: impl Into<StrideShape<D2>>,
+    ) -> Result<ArrayViewMut<'_, T, D2>> {
+        let shape = shape.into();
+        let checked = check_bytes::<T, D2>(&shape, byte, self.as_bytes()).and_then(|()| check_once(&shape));
+        checked.map_err(|e| self.named(e))?;
+        let bytes =
+            self.view_mut().into_slice_memory_order().and_then(|bytes| bytes.get_mut(byte..)).unwrap_or_default();
+        let whole = whole::<T>(bytes).len();
+        let elements = bytemuck::try_cast_slice_mut(&mut bytes[..whole]).unwrap_or_default();
+        // The checks above are ndarray's own.
+        ArrayViewMut::from_shape(shape, elements).map_err(|e| error!(InvalidInput, "{e}"))
+    }
+}
+
+/// The bytes at the start that are whole elements.
+fn whole<T>(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len() - bytes.len() % size_of::<T>()]
+}
+
 /// A view of elements without a size has the strides of a shape, which ndarray does not return otherwise, and passes all
 /// checks but that of the length. There are as many as any array can have.
 const UNITS: [(); isize::MAX as usize] = [(); isize::MAX as usize];
 
 /// Refuses a view that reaches past the last of `len` elements.
-fn check_reach<D: Dimension>(shape: &StrideShape<D>, start: usize, len: usize) -> Result<()> {
-    let axes = shape.raw_dim().as_array_view();
-    let units = ArrayView::from_shape(shape.clone(), &UNITS).map_err(|e| match e.kind() {
-        ErrorKind::IncompatibleLayout => {
-            error!(InvalidInput, "shape {axes} and its strides differ in their number of axes")
-        }
-        _ => error!(Overflow, "shape {axes} with its strides is more than can be addressed"),
-    })?;
-    let strides = units.strides();
-    // Of an axis of one element it would not matter, but ndarray takes the absolute value of all.
-    if strides.contains(&isize::MIN) {
-        return Err(error!(InvalidInput, "strides {strides:?} of shape {axes} are out of range"));
-    }
-    // Cannot overflow: `units` exists.
-    let last: usize = axes.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s.unsigned_abs()).sum();
-    // ndarray asks as much of the axes of an array without elements.
-    let needed = if units.is_empty() { last } else { last + 1 };
-    if start > len || needed > len - start {
+fn check_elements<D: Dimension>(shape: &StrideShape<D>, start: usize, len: usize) -> Result<()> {
+    let reach = Reach::of(shape)?;
+    if start > len || reach.needed > len - start {
+        let needed = start.saturating_add(reach.needed);
+        let shown = reach.shown();
         return Err(error!(
             InvalidInput,
-            "shape {axes} with strides {strides:?} from element {start} on needs {} elements, but the array has {len}",
-            start.saturating_add(needed)
+            "{shown} from element {start} on needs {needed} elements, but the array has {len}"
         ));
     }
     Ok(())
+}
+
+/// Refuses a view of elements of `T` that reaches past the last byte, or is not aligned.
+fn check_bytes<T, D: Dimension>(shape: &StrideShape<D>, byte: usize, bytes: &[u8]) -> Result<()> {
+    let item = ElementLayout::of::<T>();
+    let (reach, len, name) = (Reach::of(shape)?, bytes.len(), item.name());
+    let needed = reach.needed.checked_mul(item.size()).and_then(|needed| needed.checked_add(byte));
+    if needed.is_none_or(|needed| needed > len) {
+        let (shown, needed) = (reach.shown(), byte as u128 + reach.needed as u128 * item.size() as u128);
+        return Err(error!(
+            InvalidInput,
+            "{shown} of {name} from byte {byte} on needs {needed} bytes, but the array has {len}"
+        ));
+    }
+    if reach.needed > 0 && !bytes.as_ptr().addr().wrapping_add(byte).is_multiple_of(item.align()) {
+        return Err(error!(
+            Misaligned,
+            "byte {byte} is not aligned to the {} bytes that {name} needs: use `Unaligned<{name}>`",
+            item.align()
+        ));
+    }
+    Ok(())
+}
+
+/// How many elements of memory a view needs, from the lowest on.
+struct Reach<D> {
+    units: ArrayView<'static, (), D>,
+    needed: usize,
+}
+
+impl<D: Dimension> Reach<D> {
+    fn of(shape: &StrideShape<D>) -> Result<Self> {
+        let axes = shape.raw_dim().as_array_view();
+        let units = ArrayView::from_shape(shape.clone(), &UNITS).map_err(|e| match e.kind() {
+            ErrorKind::IncompatibleLayout => {
+                error!(InvalidInput, "shape {axes} and its strides differ in their number of axes")
+            }
+            _ => error!(Overflow, "shape {axes} with its strides is more than can be addressed"),
+        })?;
+        let strides = units.strides();
+        // Of an axis of one element it would not matter, but ndarray takes the absolute value of all.
+        if strides.contains(&isize::MIN) {
+            return Err(error!(InvalidInput, "strides {strides:?} of shape {axes} are out of range"));
+        }
+        // Cannot overflow: `units` exists.
+        let last: usize = axes.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s.unsigned_abs()).sum();
+        // ndarray asks as much of the axes of an array without elements.
+        let needed = if units.is_empty() { last } else { last + 1 };
+        Ok(Self { units, needed })
+    }
+
+    fn shown(&self) -> String {
+        format!("shape {:?} with strides {:?}", self.units.shape(), self.units.strides())
+    }
 }
 
 /// Refuses a view that has an element more than once.
@@ -210,6 +332,47 @@ mod tests {
         }
 
         #[test]
+        fn bytes_are_seen_as_the_elements_that_lie_there_or_refused(
+            axes in proptest::collection::vec(0..5_usize, 0..4), strides in proptest::collection::vec(0..9_usize, 3),
+            byte in 0..50_usize, len in 0..200_usize,
+        ) {
+            let strides = &strides[..axes.len()];
+            let mut file = crate::MmapArrayMut::<u8>::scratch(len).unwrap();
+            file.iter_mut().zip(0..).for_each(|(x, n)| *x = (n * 37) as u8);
+            let shape = || IxDyn(&axes).strides(IxDyn(strides));
+            let bytes = file.to_vec();
+            let at = |place: usize| bytes.get(byte + place * 4..byte + place * 4 + 4).map(|x| x.try_into().unwrap());
+            let places = places(&axes, strides, 0, usize::MAX).unwrap();
+            let expected: Option<Vec<u32>> = places.iter().map(|&place| at(place).map(u32::from_ne_bytes)).collect();
+            let kind = |e: crate::Error| e.kind();
+            let seen = file.view_as::<u32, IxDyn>(byte, shape()).map(|view| view.iter().copied().collect::<Vec<_>>());
+            let odd = file.view_as::<crate::Unaligned<u32>, _>(byte, shape());
+            let odd = odd.map(|view| view.iter().map(|x| x.get()).collect::<Vec<_>>()).map_err(kind);
+            match (seen.map_err(kind), odd) {
+                (Ok(seen), Ok(odd)) => {
+                    prop_assert!(seen.is_empty() || byte % 4 == 0);
+                    let (mut seen, mut odd, mut expected) = (seen, odd, expected.unwrap());
+                    [&mut seen, &mut odd, &mut expected].into_iter().for_each(|x| x.sort_unstable());
+                    prop_assert_eq!((&seen, &odd), (&expected, &expected));
+                }
+                (Err(crate::ErrorKind::Misaligned), Ok(_)) => prop_assert!(byte % 4 != 0),
+                (Err(seen), Err(odd)) => {
+                    prop_assert_eq!((seen, odd), (crate::ErrorKind::InvalidInput, crate::ErrorKind::InvalidInput));
+                    prop_assert!(expected.is_none() || axes.contains(&0));
+                }
+                (seen, odd) => prop_assert!(false, "{:?} {:?}", seen, odd),
+            }
+            if let Ok(mut view) = file.view_as_mut::<crate::Unaligned<u32>, IxDyn>(byte, shape()) {
+                view.fill(0.into());
+                let changed = file.iter().zip(&bytes).enumerate().filter(|(_, (new, old))| new != old);
+                let inside = |n: usize| places.iter().any(|place| (byte + place * 4..byte + place * 4 + 4).contains(&n));
+                prop_assert!(changed.map(|(n, _)| n).all(inside));
+                let zero = |&place: &usize| file.as_slice().unwrap()[byte + place * 4..][..4] == [0; 4];
+                prop_assert!(places.iter().all(zero));
+            }
+        }
+
+        #[test]
         fn no_numbers_of_a_caller_panic(
             axes in proptest::collection::vec(numbers(), 0..4), strides in proptest::collection::vec(numbers(), 0..4),
             start in numbers(),
@@ -219,6 +382,10 @@ mod tests {
             let shape = || IxDyn(&axes).strides(IxDyn(&strides));
             let read = array.strided::<IxDyn>(start, shape()).map(|view| view.dim()).map_err(|e| e.kind());
             let written = array.strided_mut::<IxDyn>(start, shape()).map(|view| view.dim()).map_err(|e| e.kind());
+            prop_assert!(read == written || read.is_ok());
+            let mut bytes = crate::MmapArrayMut::<u8>::scratch(20).unwrap();
+            let read = bytes.view_as::<u64, IxDyn>(start, shape()).map(|view| view.dim()).map_err(|e| e.kind());
+            let written = bytes.view_as_mut::<u64, IxDyn>(start, shape()).map(|view| view.dim()).map_err(|e| e.kind());
             prop_assert!(read == written || read.is_ok());
         }
     }

@@ -115,6 +115,8 @@ where
         let blocks = array.blocks().skip_nan(true);
         #[cfg(feature = "rayon")]
         let blocks = blocks.parallel(case.parallel);
+        #[cfg(not(feature = "rayon"))]
+        let _ = case.parallel;
         match case.block {
             Some(bytes) => blocks.bytes(bytes),
             None => blocks,

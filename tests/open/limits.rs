@@ -196,6 +196,8 @@ mod sealed {
         let a = MmapArray::<u32>::options().offset(8).shape((2, 5).f()).map_sealed(&file)?;
         assert_eq!((a.dim(), a.sum(), a.path(), a.offset()), ((2, 5), 0, None, 8));
         assert_eq!(MmapArray::<u64>::options().row_shape(2).map_sealed(&memory(48, proven))?.dim(), (3, 2));
+        let part = MmapArray::<u64>::options().row_shape(2).rows(1..3).map_sealed(&memory(48, proven))?;
+        assert_eq!((part.dim(), part.offset()), ((2, 2), 16));
         assert_eq!(MmapArray::<u64>::options().map_sealed(&memory(0, proven))?.len(), 0);
         assert_eq!(MmapArray::<u64>::options().offset(48).map_sealed(&memory(48, proven))?.len(), 0);
         for seals in
