@@ -14,7 +14,7 @@ pub(crate) trait Kernel {
 }
 
 /// Runs a kernel, compiled for what this processor has.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", not(miri), not(debug_assertions)))]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     /// The part of x86-64-v4 that loops over numbers use.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
@@ -40,8 +40,9 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Runs a kernel. On other kinds of processors, those vectors that all of them have are the widest that matter.
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+/// Runs a kernel. On other kinds of processors, those vectors that all of them have are the widest that matter; and in
+/// debug builds none do, but compiling each kernel three times takes time.
+#[cfg(not(all(target_arch = "x86_64", not(miri), not(debug_assertions))))]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }

@@ -14,7 +14,7 @@ use super::reductions::{MeanValue, Moments};
 use super::scan::{Intent, Scan};
 use super::skip_nan::{LaneNumberMinMax, LaneNumberSums, NumberMoments};
 use super::{Blocks, DEFAULT_BYTES};
-use crate::arch::dispatch::dispatch;
+use crate::arch::dispatch::{Kernel, dispatch};
 use crate::layout::{Order, axes};
 use crate::parallel::{Threads, lock, run_jobs};
 use crate::sys::memory::vec_with_room;
@@ -247,7 +247,12 @@ impl<A: Copy + Sync, D: Dimension> Blocks<'_, A, D> {
             let pieces = || lanes.pieces(share).map(|piece| piece.start * item..piece.end * item);
             pieces().for_each(|piece| scan.enter(piece, scan.len()));
             let (rows, length) = (lanes.rows(share, elements), lanes.length);
-            dispatch(WholeLanes { reduction, rows, length, results, finish });
+            let whole = WholeLanes { reduction, rows, length, results, finish };
+            if R::WIDE {
+                dispatch(whole)
+            } else {
+                whole.run()
+            }
             scan.leave_all(pieces());
         };
         if threads == 1 {

@@ -20,6 +20,9 @@ const ROWS_LEFT: usize = 8;
 
 /// What is computed of each lane.
 pub(super) trait LaneReduction<A>: Copy + Sync {
+    /// Whether it is compiled for the widest vectors, too.
+    const WIDE: bool = true;
+
     /// Of some elements of a lane. The default is that of none.
     type Part: Copy + Default + Send;
 
@@ -77,7 +80,12 @@ impl Lanes {
                 (left.min(elements.len() / width) * width, 0..width)
             };
             let rows = Rows::new(&elements[..taken], columns.len());
-            dispatch(AddSlab { reduction, rows, parts: &mut parts[slab * width..][columns] });
+            let add = AddSlab { reduction, rows, parts: &mut parts[slab * width..][columns] };
+            if R::WIDE {
+                dispatch(add)
+            } else {
+                add.run()
+            }
             elements = &elements[taken..];
             start += taken;
         }

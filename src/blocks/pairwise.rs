@@ -22,6 +22,11 @@ pub(super) fn reduce_pairwise<A, R: Reduction<A>>(elements: &[A], reduction: R) 
     dispatch(Pairwise { elements, reduction })
 }
 
+/// [`reduce_pairwise`], compiled once, for the vectors that all processors have.
+pub(super) fn reduce_pairwise_once<A, R: Reduction<A>>(elements: &[A], reduction: R) -> Option<R::Output> {
+    Pairwise { elements, reduction }.run()
+}
+
 struct Pairwise<'e, A, R> {
     elements: &'e [A],
     reduction: R,

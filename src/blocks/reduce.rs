@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 use super::accumulate::{Accumulate, Accumulator};
-use super::pairwise::{PairwiseTree, reduce_pairwise};
+use super::pairwise::{PairwiseTree, reduce_pairwise, reduce_pairwise_once};
 use super::reductions::{CentralMoments, MinMax, Moments, is_unordered, merge_min_max};
 use super::skip_nan::{NumberMinMax, NumberMoments, NumberSum, merge_numbers};
 use super::{BlockElements, Blocks, BlocksMut};
-use crate::arch::dispatch::dispatch;
+use crate::arch::dispatch::{Kernel, dispatch};
 use crate::error::Result;
 use crate::parallel::lock;
 
@@ -69,7 +69,7 @@ impl<A: Accumulate, D: Dimension> Blocks<'_, A, D> {
     /// ```
     pub fn var(self, ddof: impl Into<f64>) -> Option<f64> {
         if self.leaves_nan_out() {
-            let moments = |block: &[A]| reduce_pairwise(block, NumberMoments).unwrap_or_default();
+            let moments = |block: &[A]| reduce_pairwise_once(block, NumberMoments).unwrap_or_default();
             return self.reduce(moments, Moments::merge)?.var(ddof.into());
         }
         let widen = |x: A| x.widen().to_mean();
@@ -114,7 +114,7 @@ impl<'a, A: Sync, D: Dimension> Blocks<'a, A, D> {
     {
         if self.skip_nan {
             let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_numbers(left, right));
-            let found = self.reduce(|block| dispatch(NumberMinMax(block)), merge)?;
+            let found = self.reduce(|block| NumberMinMax(block).run(), merge)?;
             return found.filter(|&(least, _)| !is_unordered(least));
         }
         let merge = |left: Option<_>, right| left.zip(right).map(|(left, right)| merge_min_max(left, right));

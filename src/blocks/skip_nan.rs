@@ -1,4 +1,5 @@
-//! The reductions that leave out NaN.
+//! The reductions that leave out NaN. They are compiled once, and not for the widest vectors, too: every reduction has one of
+//! these, and would otherwise take twice as long to compile for all who never use it.
 
 use std::ops::Add;
 
@@ -6,7 +7,7 @@ use super::accumulate::{Accumulate, Accumulator, Running};
 use super::columns::{ColumnResults, Rows};
 use super::lane_reductions::{ColumnSquares, ColumnSums, columns_of};
 use super::lanes::LaneReduction;
-use super::pairwise::{LEAF, Reduction, reduce_pairwise};
+use super::pairwise::{LEAF, Reduction, reduce_pairwise_once};
 use super::reductions::{MeanValue, Moments, Sum, is_unordered, larger, smaller};
 use crate::arch::dispatch::Kernel;
 
@@ -26,7 +27,7 @@ impl<S: Accumulator> NumberSum<S> {
 
     /// Of some elements.
     pub(super) fn of_all<A: Accumulate<Sum = S>>(elements: &[A]) -> Self {
-        reduce_pairwise(elements, Sum(|x: A| Self::of(x.widen()))).unwrap_or_default()
+        reduce_pairwise_once(elements, Sum(|x: A| Self::of(x.widen()))).unwrap_or_default()
     }
 
     /// `None` if there are no numbers.
@@ -157,6 +158,8 @@ impl<S: Accumulator> LaneNumbers<S> {
 }
 
 impl<A: Accumulate> LaneReduction<A> for LaneNumberSums {
+    const WIDE: bool = false;
+
     type Part = LaneNumbers<A::Sum>;
 
     /// As for sums of all elements.
@@ -188,6 +191,8 @@ impl<A: Accumulate> LaneReduction<A> for LaneNumberSums {
 }
 
 impl<A: Accumulate> LaneReduction<A> for NumberMoments {
+    const WIDE: bool = false;
+
     type Part = Moments<<A::Sum as Accumulator>::Mean>;
 
     /// As for the moments of all elements.
@@ -200,7 +205,7 @@ impl<A: Accumulate> LaneReduction<A> for NumberMoments {
         if lane.len() <= LEAF {
             return self.reduce_leaf(lane);
         }
-        reduce_pairwise(lane, self).unwrap_or_default()
+        reduce_pairwise_once(lane, self).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -226,6 +231,8 @@ impl<A: Accumulate> LaneReduction<A> for NumberMoments {
 pub(super) struct LaneNumberMinMax;
 
 impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneNumberMinMax {
+    const WIDE: bool = false;
+
     type Part = Option<(A, A)>;
 
     fn max_rows(_: bool) -> usize {

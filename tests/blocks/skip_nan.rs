@@ -182,14 +182,17 @@ proptest! {
     #[test]
     fn the_results_are_those_of_the_numbers_that_are_left(case in cases()) {
         leaves_nan_out::<f32>(&case)?;
-        leaves_nan_out::<f64>(&case)?;
         leaves_nan_out::<i16>(&case)?;
-        leaves_nan_out::<u64>(&case)?;
-        #[cfg(feature = "half")]
-        leaves_nan_out::<half::f16>(&case)?;
         #[cfg(feature = "rend")]
+        leaves_nan_out::<rend::f64_be>(&case)?;
+        // The same code, and a minute to compile when it is optimised.
+        #[cfg(debug_assertions)]
         {
-            leaves_nan_out::<rend::f64_be>(&case)?;
+            leaves_nan_out::<f64>(&case)?;
+            leaves_nan_out::<u64>(&case)?;
+            #[cfg(feature = "half")]
+            leaves_nan_out::<half::f16>(&case)?;
+            #[cfg(feature = "rend")]
             leaves_nan_out::<rend::unaligned::f32_ube>(&case)?;
         }
     }
