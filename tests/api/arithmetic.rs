@@ -6,7 +6,7 @@ use std::fs;
 use crate::support::arrays::OpenExt;
 use ndarray::prelude::*;
 use ndarray::{ArcArray, Zip};
-use ndarray_mmap::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut, Staged};
+use ndarray_mmap::{MmapArray, MmapArrayBase, MmapArrayCow, MmapArrayMut};
 use proptest::prelude::*;
 
 /// One array in each mode that the machine has, with the same elements.
@@ -176,7 +176,7 @@ fn negation_and_literals_need_no_types() {
 #[cfg(target_os = "linux")]
 fn staged_arrays_take_part() {
     let folder = tempfile::tempdir().unwrap();
-    let mut staged = Staged::<i32>::stage(folder.path().join("a"), (2, 2)).unwrap();
+    let mut staged = ndarray_mmap::Staged::<i32>::stage(folder.path().join("a"), (2, 2)).unwrap();
     staged += 3;
     staged *= &array![1, 2];
     assert_eq!(&staged - 1, array![[2, 5], [2, 5]]);

@@ -7,14 +7,14 @@ use std::path::Path;
 #[cfg(unix)]
 use crate::support::arrays::expect_io_err;
 use crate::support::arrays::{CreateExt, OpenExt, expect_err};
+#[cfg(target_os = "linux")]
 use crate::support::process::in_child;
 use crate::support::snapshot::snapshot;
 use bytemuck::Pod;
 use ndarray::prelude::*;
 use ndarray_mmap::npy::{Header, NpyElement};
 use ndarray_mmap::{
-    Datetime64, ErrorKind, FixedBytes, Lock, MmapArray, MmapArrayBase, MmapArrayMut, ReadWrite, Result, save_npy,
-    time_units,
+    Datetime64, ErrorKind, FixedBytes, MmapArray, MmapArrayBase, MmapArrayMut, ReadWrite, Result, save_npy, time_units,
 };
 
 /// The bytes that NumPy writes for these elements in this order.
@@ -276,7 +276,7 @@ fn a_killed_save_leaves_a_whole_file() {
         .start();
         assert_eq!(child.line().as_deref(), Some("saving"));
         child.kill();
-        let found = MmapArray::<u64, Ix2>::options().lock(Lock::None).load_npy(&path).unwrap();
+        let found = MmapArray::<u64, Ix2>::options().lock(ndarray_mmap::Lock::None).load_npy(&path).unwrap();
         assert!(found.iter().all(|&x| x == found[[0, 0]]));
     }
     // An unnamed file leaves nothing behind; a name, while it is renamed, at most once.

@@ -4,9 +4,9 @@ use std::fs;
 
 use ndarray::prelude::*;
 use ndarray_mmap::npz::Archive;
-use ndarray_mmap::{Bool8, ErrorKind, Lock, MmapArray, MmapArrayCow, MmapArrayMut, Mode, Result, Unaligned};
+use ndarray_mmap::{Bool8, ErrorKind, MmapArray, MmapArrayCow, Mode, Result, Unaligned};
 
-use crate::support::arrays::{OpenExt, expect_err, npy_header};
+use crate::support::arrays::{expect_err, npy_header};
 use crate::support::snapshot::snapshot;
 use crate::writer::{Built, F8, Form, Member, OpenNpz, archive, archive_as, floats, member, npy};
 
@@ -283,6 +283,8 @@ fn only_the_rows_that_are_asked_for_are_mapped_or_kept() -> Result<()> {
 #[cfg(unix)]
 #[test]
 fn the_archive_is_locked_as_other_files_are() -> Result<()> {
+    use crate::support::arrays::OpenExt;
+    use ndarray_mmap::{Lock, MmapArrayMut};
     let (_folder, path) = archive(&[member("x.npy", &floats(3))]).file();
     let writer = MmapArrayMut::<u8>::options().opened(&path)?;
     expect_err(MmapArray::<f64>::load_npz(&path, "x"), ErrorKind::Locked);
