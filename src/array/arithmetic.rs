@@ -16,14 +16,14 @@ use crate::mode::Writable;
 /// here: ndarray could implement it for arrays, too.) Implement it for a number type of your own.
 pub trait ScalarOperand: Clone + 'static {}
 
-/// The operators between arrays, and with a scalar on the right.
-macro_rules! operator {
-    ($Trait:ident $method:ident $operator:tt, $Assign:ident $assign:ident $assign_operator:tt) => {
+/// An operator between references to arrays of which one is mapped.
+macro_rules! of_references {
+    ($Trait:ident $method:ident: $([$($generics:tt)*] $left:ty, $right:ty;)*) => {$(
         /// Gives a plain owned array. Shapes are broadcast as by ndarray.
         ///
         /// # Panics
         /// If the shapes cannot be broadcast together.
-        impl<'a, A, B, D, E, M, N> $Trait<&'a MmapArrayBase<B, E, N>> for &'a MmapArrayBase<A, D, M>
+        impl<'a, A, B, D, E, M, $($generics)*> $Trait<&'a $right> for &'a $left
         where
             A: Clone + $Trait<B, Output = A>,
             B: Clone,
@@ -33,9 +33,44 @@ macro_rules! operator {
             type Output = Array<A, <D as DimMax<E>>::Output>;
 
             #[track_caller]
-            fn $method(self, other: &'a MmapArrayBase<B, E, N>) -> Self::Output {
-                (&**self).$method(&**other)
+            fn $method(self, other: &'a $right) -> Self::Output {
+                let (left, right): (&ArrayRef<A, D>, &ArrayRef<B, E>) = (self, other);
+                left.$method(right)
             }
+        }
+    )*};
+}
+
+/// An operator that stores its result in its left side, where one side is mapped.
+macro_rules! assigning {
+    ($Assign:ident $assign:ident: $([$($generics:tt)*] $left:ty, $right:ty;)*) => {$(
+        /// # Panics
+        /// If `other` cannot be broadcast to the shape of `self`.
+        impl<A, D, E, $($generics)*> $Assign<&$right> for $left
+        where
+            A: Clone + $Assign<A>,
+            D: Dimension,
+            E: Dimension,
+        {
+            #[track_caller]
+            fn $assign(&mut self, other: &$right) {
+                let (left, right): (&mut ArrayRef<A, D>, &ArrayRef<A, E>) = (self, other);
+                left.$assign(right);
+            }
+        }
+    )*};
+}
+
+/// The operators between arrays, and with a scalar on the right.
+macro_rules! operator {
+    ($Trait:ident $method:ident $operator:tt, $Assign:ident $assign:ident $assign_operator:tt) => {
+        of_references! {
+            $Trait $method:
+            [N] MmapArrayBase<A, D, M>, MmapArrayBase<B, E, N>;
+            [S: Data<Elem = B>] MmapArrayBase<A, D, M>, ArrayBase<S, E>;
+            [] MmapArrayBase<A, D, M>, ArrayRef<B, E>;
+            [S: Data<Elem = A>] ArrayBase<S, D>, MmapArrayBase<B, E, M>;
+            [] ArrayRef<A, D>, MmapArrayBase<B, E, M>;
         }
 
         /// Gives a plain owned array, in the memory of `other` if the shapes allow it.
@@ -54,45 +89,6 @@ macro_rules! operator {
 
             #[track_caller]
             fn $method(self, other: ArrayBase<S, E>) -> Self::Output {
-                (&**self).$method(other)
-            }
-        }
-
-        /// Gives a plain owned array.
-        ///
-        /// # Panics
-        /// If the shapes cannot be broadcast together.
-        impl<'a, A, B, S, D, E, M> $Trait<&'a ArrayBase<S, E>> for &'a MmapArrayBase<A, D, M>
-        where
-            A: Clone + $Trait<B, Output = A>,
-            B: Clone,
-            S: Data<Elem = B>,
-            D: Dimension + DimMax<E>,
-            E: Dimension,
-        {
-            type Output = Array<A, <D as DimMax<E>>::Output>;
-
-            #[track_caller]
-            fn $method(self, other: &'a ArrayBase<S, E>) -> Self::Output {
-                (&**self).$method(&**other)
-            }
-        }
-
-        /// Gives a plain owned array.
-        ///
-        /// # Panics
-        /// If the shapes cannot be broadcast together.
-        impl<'a, A, B, D, E, M> $Trait<&'a ArrayRef<B, E>> for &'a MmapArrayBase<A, D, M>
-        where
-            A: Clone + $Trait<B, Output = A>,
-            B: Clone,
-            D: Dimension + DimMax<E>,
-            E: Dimension,
-        {
-            type Output = Array<A, <D as DimMax<E>>::Output>;
-
-            #[track_caller]
-            fn $method(self, other: &'a ArrayRef<B, E>) -> Self::Output {
                 (&**self).$method(other)
             }
         }
@@ -131,89 +127,13 @@ macro_rules! operator {
             }
         }
 
-        /// Gives a plain owned array.
-        ///
-        /// # Panics
-        /// If the shapes cannot be broadcast together.
-        impl<'a, A, B, S, D, E, M> $Trait<&'a MmapArrayBase<B, E, M>> for &'a ArrayBase<S, D>
-        where
-            A: Clone + $Trait<B, Output = A>,
-            B: Clone,
-            S: Data<Elem = A>,
-            D: Dimension + DimMax<E>,
-            E: Dimension,
-        {
-            type Output = Array<A, <D as DimMax<E>>::Output>;
-
-            #[track_caller]
-            fn $method(self, other: &'a MmapArrayBase<B, E, M>) -> Self::Output {
-                (&**self).$method(&**other)
-            }
-        }
-
-        /// Gives a plain owned array.
-        ///
-        /// # Panics
-        /// If the shapes cannot be broadcast together.
-        impl<'a, A, B, D, E, M> $Trait<&'a MmapArrayBase<B, E, M>> for &'a ArrayRef<A, D>
-        where
-            A: Clone + $Trait<B, Output = A>,
-            B: Clone,
-            D: Dimension + DimMax<E>,
-            E: Dimension,
-        {
-            type Output = Array<A, <D as DimMax<E>>::Output>;
-
-            #[track_caller]
-            fn $method(self, other: &'a MmapArrayBase<B, E, M>) -> Self::Output {
-                self.$method(&**other)
-            }
-        }
-
-        /// # Panics
-        /// If `other` cannot be broadcast to the shape of `self`.
-        impl<A, D, E, M, N> $Assign<&MmapArrayBase<A, E, N>> for MmapArrayBase<A, D, M>
-        where
-            A: Clone + $Assign<A>,
-            D: Dimension,
-            E: Dimension,
-            M: Writable,
-        {
-            #[track_caller]
-            fn $assign(&mut self, other: &MmapArrayBase<A, E, N>) {
-                (**self).$assign(&**other);
-            }
-        }
-
-        /// # Panics
-        /// If `other` cannot be broadcast to the shape of `self`.
-        impl<A, S, D, E, M> $Assign<&ArrayBase<S, E>> for MmapArrayBase<A, D, M>
-        where
-            A: Clone + $Assign<A>,
-            S: Data<Elem = A>,
-            D: Dimension,
-            E: Dimension,
-            M: Writable,
-        {
-            #[track_caller]
-            fn $assign(&mut self, other: &ArrayBase<S, E>) {
-                (**self).$assign(&**other);
-            }
-        }
-
-        /// # Panics
-        /// If `other` cannot be broadcast to the shape of `self`.
-        impl<A, D, E, M> $Assign<&ArrayRef<A, E>> for MmapArrayBase<A, D, M>
-        where
-            A: Clone + $Assign<A>,
-            D: Dimension,
-            E: Dimension,
-            M: Writable,
-        {
-            #[track_caller]
-            fn $assign(&mut self, other: &ArrayRef<A, E>) {
-                (**self).$assign(other);
-            }
+        assigning! {
+            $Assign $assign:
+            [M: Writable, N] MmapArrayBase<A, D, M>, MmapArrayBase<A, E, N>;
+            [M: Writable, S: Data<Elem = A>] MmapArrayBase<A, D, M>, ArrayBase<S, E>;
+            [M: Writable] MmapArrayBase<A, D, M>, ArrayRef<A, E>;
+            [M, S: DataMut<Elem = A>] ArrayBase<S, D>, MmapArrayBase<A, E, M>;
+            [M] ArrayRef<A, D>, MmapArrayBase<A, E, M>;
         }
 
         impl<A, B, D, M> $Assign<B> for MmapArrayBase<A, D, M>
@@ -225,35 +145,6 @@ macro_rules! operator {
         {
             fn $assign(&mut self, other: B) {
                 self.map_inplace(|x| *x $assign_operator other.clone());
-            }
-        }
-
-        /// # Panics
-        /// If `other` cannot be broadcast to the shape of `self`.
-        impl<A, S, D, E, M> $Assign<&MmapArrayBase<A, E, M>> for ArrayBase<S, D>
-        where
-            A: Clone + $Assign<A>,
-            S: DataMut<Elem = A>,
-            D: Dimension,
-            E: Dimension,
-        {
-            #[track_caller]
-            fn $assign(&mut self, other: &MmapArrayBase<A, E, M>) {
-                (**self).$assign(&**other);
-            }
-        }
-
-        /// # Panics
-        /// If `other` cannot be broadcast to the shape of `self`.
-        impl<A, D, E, M> $Assign<&MmapArrayBase<A, E, M>> for ArrayRef<A, D>
-        where
-            A: Clone + $Assign<A>,
-            D: Dimension,
-            E: Dimension,
-        {
-            #[track_caller]
-            fn $assign(&mut self, other: &MmapArrayBase<A, E, M>) {
-                self.$assign(&**other);
             }
         }
     };

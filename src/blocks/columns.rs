@@ -54,6 +54,18 @@ impl<'e, A> Rows<'e, A> {
         &self.elements[n * self.stride..][..self.width]
     }
 
+    /// The first row; where it has fewer than `N` elements, its first one in place of the others. There must be one.
+    #[inline(always)]
+    pub(super) fn first_row<const N: usize>(&self) -> [A; N]
+    where
+        A: Copy,
+    {
+        let row = self.row(0);
+        let mut first = [row[0]; N];
+        first.iter_mut().zip(row).for_each(|(first, &x)| *first = x);
+        first
+    }
+
     #[inline(always)]
     pub(super) fn columns(self, columns: Range<usize>) -> Self {
         let elements = if self.count == 0 { &[] } else { &self.elements[columns.start..] };

@@ -168,9 +168,7 @@ impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneMinMax {
     #[cfg_attr(debug_assertions, inline(never))]
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn columns<const N: usize>(self, rows: Rows<'_, A>, mut emit: impl FnMut(usize, Self::Part)) {
-        let row = rows.row(0);
-        let mut first = [row[0]; N];
-        first.iter_mut().zip(row).for_each(|(first, &x)| *first = x);
+        let first = rows.first_row::<N>();
         let mut extremes = Extremes(first, first, first);
         rows.visit(&mut extremes);
         for n in columns_of(&rows, N) {

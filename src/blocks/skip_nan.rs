@@ -248,9 +248,7 @@ impl<A: Copy + PartialOrd + Send> LaneReduction<A> for LaneNumberMinMax {
     #[cfg_attr(debug_assertions, inline(never))]
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn columns<const N: usize>(self, rows: Rows<'_, A>, mut emit: impl FnMut(usize, Self::Part)) {
-        let row = rows.row(0);
-        let mut first = [row[0]; N];
-        first.iter_mut().zip(row).for_each(|(first, &x)| *first = x);
+        let first = rows.first_row::<N>();
         let mut extremes = NumberExtremes(first, first);
         rows.visit(&mut extremes);
         columns_of(&rows, N).for_each(|n| emit(n, Some(extremes.of(n))));

@@ -53,6 +53,7 @@ impl<const N: u32, U: TimeUnit> TimeUnit for Multiple<N, U> {
     const UNIT: DatetimeUnit = U::UNIT;
     const COUNT: u32 = match N.checked_mul(U::COUNT) {
         Some(count @ 1..=0x7fff_ffff) => count,
+        // When it is compiled.
         _ => panic!("a step of NumPy has from 1 to 2^31 - 1 units"),
     };
 }
